@@ -1,0 +1,253 @@
+package v1alpha1
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// Labels and annotations that every object rendered from an App carries.
+const (
+	// LabelApp names the App an object was rendered from.
+	LabelApp = "escale.dev/app"
+	// LabelRevision is the revision of the App that made a pod: eight hexadecimal digits of the hash of its spec.
+	LabelRevision = "escale.dev/revision"
+	// AnnotationURL is the address at which a routed App answers, as written by `escale deploy` and the App controller.
+	AnnotationURL = "escale.dev/url"
+)
+
+// HostImage is the image of a pod that needs no files of its own: the process runtime runs a program of the machine.
+const HostImage = "escale.dev/host"
+
+// RuntimeClassProcess is the RuntimeClass of pods that run as programs of the machine.
+const RuntimeClassProcess = "process"
+
+// App is an application, or one service of it: what runs, how many, and where it answers.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:categories=all
+// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
+// +kubebuilder:printcolumn:name="Desired",type=integer,JSONPath=`.status.desired`
+// +kubebuilder:printcolumn:name="Observed",type=integer,JSONPath=`.status.observed`
+// +kubebuilder:printcolumn:name="Revision",type=string,JSONPath=`.status.revision`
+// +kubebuilder:printcolumn:name="URL",type=string,JSONPath=`.status.url`
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+type App struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	Spec   AppSpec   `json:"spec"`
+	Status AppStatus `json:"status,omitempty"`
+}
+
+// AppList is a list of Apps.
+//
+// +kubebuilder:object:root=true
+type AppList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []App `json:"items"`
+}
+
+// Priority orders Apps when capacity is short.
+//
+// +kubebuilder:validation:Enum=high;default;low
+type Priority string
+
+// The priorities, with the value of the PriorityClass each renders to.
+const (
+	PriorityHigh    Priority = "high"    // 5
+	PriorityDefault Priority = "default" // 0
+	PriorityLow     Priority = "low"     // -5
+)
+
+// Runtime says how the pods of an App run.
+//
+// +kubebuilder:validation:Enum=process;container
+type Runtime string
+
+// The runtimes.
+const (
+	// RuntimeProcess runs programs of the machine, with the image's files at /app.
+	RuntimeProcess Runtime = "process"
+	// RuntimeContainer runs an ordinary OCI image in a container.
+	RuntimeContainer Runtime = "container"
+)
+
+// AppSpec is what the user asks for. Exactly the fields below exist; an unknown one is refused with its line.
+//
+// +kubebuilder:validation:XValidation:rule="!(has(self.image) && has(self.source))",message="image and source exclude each other: name an image that exists, or a source to build"
+// +kubebuilder:validation:XValidation:rule="has(self.image) || has(self.source) || has(self.command)",message="nothing to run: set image, source or command"
+// +kubebuilder:validation:XValidation:rule="!(has(self.schedule) && (has(self.port) || has(self.route)))",message="a scheduled job answers no requests: remove port and route, or schedule"
+// +kubebuilder:validation:XValidation:rule="!has(self.route) || has(self.port)",message="a route needs a port to send requests to: set port"
+// +kubebuilder:validation:XValidation:rule="!has(self.health) || has(self.port)",message="a health path is asked on the port: set port"
+type AppSpec struct {
+	// Image is the OCI image to run, such as "ghcr.io/acme/shop:1.4" or, better, a digest. Runs as a container unless
+	// runtime says otherwise.
+	// +optional
+	Image string `json:"image,omitempty"`
+	// Source is the folder `escale deploy` builds an image from, relative to the file that holds the App. The API
+	// server cannot build: an App applied with a source and no image reports how to deploy it.
+	// +optional
+	Source *Source `json:"source,omitempty"`
+	// Runtime is how the pods run. Default: process for a source or a bare command, container for an image.
+	// +optional
+	Runtime Runtime `json:"runtime,omitempty"`
+	// Command is the program and its arguments. Default: what the image says; for a Go source, the built program.
+	// +optional
+	Command []string `json:"command,omitempty"`
+	// Env sets environment variables. The runtime sets PORT to the port and HOST to the address to listen on.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	Env []EnvVar `json:"env,omitempty"`
+	// Port is the TCP port the App listens on, 1 to 65535. Absent: a worker, which gets no Service.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=65535
+	Port int32 `json:"port,omitempty"`
+	// Health is the HTTP path that answers 200 when the App can serve, such as "/healthz". Absent: with a port, the
+	// App is ready when it accepts connections; without, when it runs.
+	// +optional
+	// +kubebuilder:validation:Pattern=`^/`
+	Health string `json:"health,omitempty"`
+	// Route makes the App reachable from outside through the gateway.
+	// +optional
+	Route *Route `json:"route,omitempty"`
+	// Replicas is how many pods run. Default 1; 0 stops the App and keeps its objects.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	Replicas *int32 `json:"replicas,omitempty"`
+	// Resources is what one pod reserves and may use. Default: 50m CPU and 64Mi memory reserved, memory limited to
+	// 256Mi, CPU not limited.
+	// +optional
+	Resources *Resources `json:"resources,omitempty"`
+	// Priority orders Apps when capacity is short: high, default or low.
+	// +optional
+	Priority Priority `json:"priority,omitempty"`
+	// Schedule makes the App a job that runs at these times, in cron form: "*/5 * * * *".
+	// +optional
+	Schedule string `json:"schedule,omitempty"`
+	// Storage keeps files across restarts of a pod on the same node, each at its path. It is scratch space of the
+	// pod, not a database's only copy.
+	// +optional
+	// +listType=map
+	// +listMapKey=path
+	Storage []Storage `json:"storage,omitempty"`
+	// StopAfterSeconds is how long a pod may take to finish its requests after SIGTERM. Default 30.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=3600
+	StopAfterSeconds *int64 `json:"stopAfterSeconds,omitempty"`
+	// Suspend stops the App's controller from changing anything, for as long as it is true.
+	// +optional
+	Suspend bool `json:"suspend,omitempty"`
+}
+
+// Source is a folder to build.
+type Source struct {
+	// Path is the folder, relative to the file that holds the App.
+	Path string `json:"path"`
+	// Build is the command that builds it, run in the folder. Absent: `go build` where the folder holds a Go program,
+	// else nothing. The files of the folder (for Go, the program alone) become the image's /app.
+	// +optional
+	Build []string `json:"build,omitempty"`
+}
+
+// EnvVar is one environment variable: a value, or a key of a Secret.
+//
+// +kubebuilder:validation:XValidation:rule="!(has(self.value) && has(self.secret))",message="value and secret exclude each other"
+type EnvVar struct {
+	// Name of the variable.
+	// +kubebuilder:validation:MinLength=1
+	Name string `json:"name"`
+	// Value as it is.
+	// +optional
+	Value string `json:"value,omitempty"`
+	// Secret takes the value from a key of a Secret in the App's namespace.
+	// +optional
+	Secret *SecretKey `json:"secret,omitempty"`
+}
+
+// SecretKey names one key of a Secret.
+type SecretKey struct {
+	// Name of the Secret.
+	Name string `json:"name"`
+	// Key in the Secret.
+	Key string `json:"key"`
+}
+
+// Route is where an App answers.
+type Route struct {
+	// Host is the host name, such as "shop.example.com"; "*.example.com" takes every name below it. Absent: every host
+	// that no other route names.
+	// +optional
+	Host string `json:"host,omitempty"`
+	// Path is the prefix of the paths that belong to this App. Default "/".
+	// +optional
+	// +kubebuilder:validation:Pattern=`^/`
+	Path string `json:"path,omitempty"`
+	// Gateway is "namespace/name" of the Gateway that serves the route. Default "escale-system/escale".
+	// +optional
+	Gateway string `json:"gateway,omitempty"`
+}
+
+// Resources of one pod, in Kubernetes quantities.
+type Resources struct {
+	// CPU reserved: "250m" is a quarter of a core.
+	// +optional
+	CPU string `json:"cpu,omitempty"`
+	// Memory reserved and, unless memoryLimit is set, the limit as well.
+	// +optional
+	Memory string `json:"memory,omitempty"`
+	// CPULimit stops a pod from using more. Absent: not limited, so a peak may use what is free.
+	// +optional
+	CPULimit string `json:"cpuLimit,omitempty"`
+	// MemoryLimit ends a pod that uses more.
+	// +optional
+	MemoryLimit string `json:"memoryLimit,omitempty"`
+}
+
+// Storage is a folder that outlives a container's restart.
+type Storage struct {
+	// Path at which the App sees it.
+	// +kubebuilder:validation:Pattern=`^/`
+	Path string `json:"path"`
+	// Size is the most it may hold, such as "1Gi". Absent: what the node has.
+	// +optional
+	Size string `json:"size,omitempty"`
+}
+
+// The conditions of an App.
+const (
+	// ConditionReady is true when the newest revision serves: all desired pods are ready and, for a routed App, the
+	// gateway has accepted the route.
+	ConditionReady = "Ready"
+	// ConditionReconciling is true while the objects move towards the spec.
+	ConditionReconciling = "Reconciling"
+	// ConditionStalled is true when no progress can be made without a person; the message names the next step.
+	ConditionStalled = "Stalled"
+)
+
+// AppStatus is what was seen.
+type AppStatus struct {
+	// ObservedGeneration is the generation of the spec this status speaks of.
+	// +optional
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+	// Desired is how many pods the spec asks for.
+	// +optional
+	Desired int32 `json:"desired"`
+	// Observed is how many pods of the newest revision are ready.
+	// +optional
+	Observed int32 `json:"observed"`
+	// Revision is the newest revision: eight hexadecimal digits.
+	// +optional
+	Revision string `json:"revision,omitempty"`
+	// URL at which a routed App answers.
+	// +optional
+	URL string `json:"url,omitempty"`
+	// Conditions are Ready, Reconciling and Stalled.
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+}
