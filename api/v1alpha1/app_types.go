@@ -24,6 +24,7 @@ const RuntimeClassProcess = "process"
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
+// +kubebuilder:subresource:scale:specpath=.spec.replicas,statuspath=.status.observed
 // +kubebuilder:resource:categories=all
 // +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
 // +kubebuilder:printcolumn:name="Desired",type=integer,JSONPath=`.status.desired`
@@ -31,6 +32,8 @@ const RuntimeClassProcess = "process"
 // +kubebuilder:printcolumn:name="Revision",type=string,JSONPath=`.status.revision`
 // +kubebuilder:printcolumn:name="URL",type=string,JSONPath=`.status.url`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:validation:XValidation:rule="self.metadata.name.size() <= 63 && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",message="the name becomes a Service's: use at most 63 of a-z, 0-9 and -, beginning with a letter and not ending with -"
+// +kubebuilder:validation:XValidation:rule="!has(self.spec.schedule) || self.metadata.name.size() <= 52",message="the name of a scheduled job has at most 52 characters"
 type App struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty"`
@@ -78,12 +81,15 @@ const (
 // +kubebuilder:validation:XValidation:rule="!(has(self.image) && has(self.source))",message="image and source exclude each other: name an image that exists, or a source to build"
 // +kubebuilder:validation:XValidation:rule="has(self.image) || has(self.source) || has(self.command)",message="nothing to run: set image, source or command"
 // +kubebuilder:validation:XValidation:rule="!(has(self.schedule) && (has(self.port) || has(self.route)))",message="a scheduled job answers no requests: remove port and route, or schedule"
+// +kubebuilder:validation:XValidation:rule="!(has(self.schedule) && has(self.replicas))",message="a scheduled job has no replicas: remove replicas or schedule"
+// +kubebuilder:validation:XValidation:rule="!(has(self.runtime) && self.runtime == 'container') || has(self.image) || has(self.source)",message="a container needs an image: set image or source"
 // +kubebuilder:validation:XValidation:rule="!has(self.route) || has(self.port)",message="a route needs a port to send requests to: set port"
 // +kubebuilder:validation:XValidation:rule="!has(self.health) || has(self.port)",message="a health path is asked on the port: set port"
 type AppSpec struct {
 	// Image is the OCI image to run, such as "ghcr.io/acme/shop:1.4" or, better, a digest. Runs as a container unless
 	// runtime says otherwise.
 	// +optional
+	// +kubebuilder:validation:MinLength=1
 	Image string `json:"image,omitempty"`
 	// Source is the folder `escale deploy` builds an image from, relative to the file that holds the App. The API
 	// server cannot build: an App applied with a source and no image reports how to deploy it.
@@ -94,11 +100,13 @@ type AppSpec struct {
 	Runtime Runtime `json:"runtime,omitempty"`
 	// Command is the program and its arguments. Default: what the image says; for a Go source, the built program.
 	// +optional
+	// +kubebuilder:validation:MinItems=1
 	Command []string `json:"command,omitempty"`
 	// Env sets environment variables. The runtime sets PORT to the port and HOST to the address to listen on.
 	// +optional
 	// +listType=map
 	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=256
 	Env []EnvVar `json:"env,omitempty"`
 	// Port is the TCP port the App listens on, 1 to 65535. Absent: a worker, which gets no Service.
 	// +optional
@@ -124,14 +132,17 @@ type AppSpec struct {
 	// Priority orders Apps when capacity is short: high, default or low.
 	// +optional
 	Priority Priority `json:"priority,omitempty"`
-	// Schedule makes the App a job that runs at these times, in cron form: "*/5 * * * *".
+	// Schedule makes the App a job that runs at these times, in cron form: "*/5 * * * *", "@hourly". A run that is not
+	// over when the next is due delays it.
 	// +optional
+	// +kubebuilder:validation:Pattern=`^(@(yearly|annually|monthly|weekly|daily|midnight|hourly)|@every \S+|\S+( +\S+){4})$`
 	Schedule string `json:"schedule,omitempty"`
 	// Storage keeps files across restarts of a pod on the same node, each at its path. It is scratch space of the
 	// pod, not a database's only copy.
 	// +optional
 	// +listType=map
 	// +listMapKey=path
+	// +kubebuilder:validation:MaxItems=16
 	Storage []Storage `json:"storage,omitempty"`
 	// StopAfterSeconds is how long a pod may take to finish its requests after SIGTERM. Default 30.
 	// +optional
@@ -146,6 +157,7 @@ type AppSpec struct {
 // Source is a folder to build.
 type Source struct {
 	// Path is the folder, relative to the file that holds the App.
+	// +kubebuilder:validation:MinLength=1
 	Path string `json:"path"`
 	// Build is the command that builds it, run in the folder. Absent: `go build` where the folder holds a Go program,
 	// else nothing. The files of the folder (for Go, the program alone) become the image's /app.
@@ -159,6 +171,7 @@ type Source struct {
 type EnvVar struct {
 	// Name of the variable.
 	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:Pattern=`^[^=]+$`
 	Name string `json:"name"`
 	// Value as it is.
 	// +optional
@@ -171,8 +184,10 @@ type EnvVar struct {
 // SecretKey names one key of a Secret.
 type SecretKey struct {
 	// Name of the Secret.
+	// +kubebuilder:validation:MinLength=1
 	Name string `json:"name"`
 	// Key in the Secret.
+	// +kubebuilder:validation:MinLength=1
 	Key string `json:"key"`
 }
 
@@ -181,6 +196,8 @@ type Route struct {
 	// Host is the host name, such as "shop.example.com"; "*.example.com" takes every name below it. Absent: every host
 	// that no other route names.
 	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:Pattern=`^(\*\.)?[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`
 	Host string `json:"host,omitempty"`
 	// Path is the prefix of the paths that belong to this App. Default "/".
 	// +optional
@@ -188,32 +205,46 @@ type Route struct {
 	Path string `json:"path,omitempty"`
 	// Gateway is "namespace/name" of the Gateway that serves the route. Default "escale-system/escale".
 	// +optional
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?/[a-z0-9]([-.a-z0-9]*[a-z0-9])?$`
 	Gateway string `json:"gateway,omitempty"`
 }
 
 // Resources of one pod, in Kubernetes quantities.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.cpu) || !has(self.cpuLimit) || !isQuantity(self.cpu) || !isQuantity(self.cpuLimit) || quantity(self.cpu).compareTo(quantity(self.cpuLimit)) <= 0",message="cpu is more than cpuLimit"
+// +kubebuilder:validation:XValidation:rule="!has(self.memory) || !has(self.memoryLimit) || !isQuantity(self.memory) || !isQuantity(self.memoryLimit) || quantity(self.memory).compareTo(quantity(self.memoryLimit)) <= 0",message="memory is more than memoryLimit"
 type Resources struct {
 	// CPU reserved: "250m" is a quarter of a core.
 	// +optional
+	// +kubebuilder:validation:MaxLength=32
+	// +kubebuilder:validation:XValidation:rule="isQuantity(self) && !quantity(self).isLessThan(quantity('0'))",message="want a quantity such as '250m' or '2'"
 	CPU string `json:"cpu,omitempty"`
 	// Memory reserved and, unless memoryLimit is set, the limit as well.
 	// +optional
+	// +kubebuilder:validation:MaxLength=32
+	// +kubebuilder:validation:XValidation:rule="isQuantity(self) && !quantity(self).isLessThan(quantity('0'))",message="want a quantity such as '256Mi'"
 	Memory string `json:"memory,omitempty"`
 	// CPULimit stops a pod from using more. Absent: not limited, so a peak may use what is free.
 	// +optional
+	// +kubebuilder:validation:MaxLength=32
+	// +kubebuilder:validation:XValidation:rule="isQuantity(self) && !quantity(self).isLessThan(quantity('0'))",message="want a quantity such as '500m' or '2'"
 	CPULimit string `json:"cpuLimit,omitempty"`
 	// MemoryLimit ends a pod that uses more.
 	// +optional
+	// +kubebuilder:validation:MaxLength=32
+	// +kubebuilder:validation:XValidation:rule="isQuantity(self) && !quantity(self).isLessThan(quantity('0'))",message="want a quantity such as '512Mi'"
 	MemoryLimit string `json:"memoryLimit,omitempty"`
 }
 
 // Storage is a folder that outlives a container's restart.
 type Storage struct {
 	// Path at which the App sees it.
-	// +kubebuilder:validation:Pattern=`^/`
+	// +kubebuilder:validation:Pattern=`^/[^:]+$`
 	Path string `json:"path"`
 	// Size is the most it may hold, such as "1Gi". Absent: what the node has.
 	// +optional
+	// +kubebuilder:validation:MaxLength=32
+	// +kubebuilder:validation:XValidation:rule="isQuantity(self) && !quantity(self).isLessThan(quantity('0'))",message="want a quantity such as '1Gi'"
 	Size string `json:"size,omitempty"`
 }
 
