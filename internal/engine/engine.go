@@ -124,6 +124,8 @@ type NodeConfig struct {
 	Address string `json:"address"`
 	// PodCIDR is where the process runtime takes pod addresses from.
 	PodCIDR string `json:"podCIDR"`
+	// PlatformAddress is Network.Host: the source address of what the machine sends to pods.
+	PlatformAddress string `json:"platformAddress"`
 	// DNSUpstream is the cluster's resolver, host:port, which the node's cache asks.
 	DNSUpstream string `json:"dnsUpstream"`
 	// Kubeconfig is the file with the node's credentials.
