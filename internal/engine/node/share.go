@@ -1,0 +1,53 @@
+package node
+
+import (
+	v1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/kubernetes/pkg/kubelet/cm"
+)
+
+// share is the kubelet's container manager. It manages no cgroups, which is the runtimes' business, and says how much
+// of the machine is this node's.
+type share struct {
+	cm.ContainerManager
+	machine *machine
+	// cpuMillis and memoryBytes are what pods may reserve here.
+	cpuMillis, memoryBytes int64
+}
+
+func newShare(m *machine, cpuMillis, memoryBytes int64) *share {
+	return &share{ContainerManager: cm.NewStubContainerManager(), machine: m, cpuMillis: cpuMillis, memoryBytes: memoryBytes}
+}
+
+// GetNodeAllocatableReservation is what the machine has and the node has not.
+func (s *share) GetNodeAllocatableReservation() v1.ResourceList {
+	info, err := s.machine.MachineInfo()
+	if err != nil {
+		return nil
+	}
+	cpu, memory := reservation(int64(info.NumCores)*1000, int64(info.MemoryCapacity), s.cpuMillis, s.memoryBytes)
+	return v1.ResourceList{
+		v1.ResourceCPU:    *resource.NewMilliQuantity(cpu, resource.DecimalSI),
+		v1.ResourceMemory: *resource.NewQuantity(memory, resource.BinarySI),
+	}
+}
+
+// reservation is the machine less the share; a share of nothing, or of more than there is, reserves nothing.
+func reservation(cpu, memory, cpuShare, memoryShare int64) (int64, int64) {
+	rest := func(all, share int64) int64 {
+		if share <= 0 {
+			return 0
+		}
+		return max(all-share, 0)
+	}
+	return rest(cpu, cpuShare), rest(memory, memoryShare)
+}
+
+// GetCapacity adds the size of the node's file system.
+func (s *share) GetCapacity(localStorage bool) v1.ResourceList {
+	fs, err := s.machine.RootFsInfo()
+	if err != nil || !localStorage {
+		return v1.ResourceList{}
+	}
+	return v1.ResourceList{v1.ResourceEphemeralStorage: *resource.NewQuantity(int64(fs.Capacity), resource.BinarySI)}
+}
