@@ -116,7 +116,8 @@ type AppSpec struct {
 	// Health is the HTTP path that answers 200 when the App can serve, such as "/healthz". Absent: with a port, the
 	// App is ready when it accepts connections; without, when it runs.
 	// +optional
-	// +kubebuilder:validation:Pattern=`^/`
+	// +kubebuilder:validation:MaxLength=1024
+	// +kubebuilder:validation:XValidation:rule="self.startsWith('/')",message="want a path that begins with '/'"
 	Health string `json:"health,omitempty"`
 	// Route makes the App reachable from outside through the gateway.
 	// +optional
@@ -135,7 +136,8 @@ type AppSpec struct {
 	// Schedule makes the App a job that runs at these times, in cron form: "*/5 * * * *", "@hourly". A run that is not
 	// over when the next is due delays it.
 	// +optional
-	// +kubebuilder:validation:Pattern=`^(@(yearly|annually|monthly|weekly|daily|midnight|hourly)|@every \S+|\S+( +\S+){4})$`
+	// +kubebuilder:validation:MaxLength=128
+	// +kubebuilder:validation:XValidation:rule="self.matches('^(@(yearly|annually|monthly|weekly|daily|midnight|hourly)|@every [^ ]+|[^ ]+( +[^ ]+){4})$')",message="want five fields in cron form, such as '*/5 * * * *', or '@hourly'"
 	Schedule string `json:"schedule,omitempty"`
 	// Storage keeps files across restarts of a pod on the same node, each at its path. It is scratch space of the
 	// pod, not a database's only copy.
@@ -197,15 +199,17 @@ type Route struct {
 	// that no other route names.
 	// +optional
 	// +kubebuilder:validation:MaxLength=253
-	// +kubebuilder:validation:Pattern=`^(\*\.)?[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([*][.])?[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$')",message="want a host name in small letters, such as 'shop.example.com' or '*.example.com'"
 	Host string `json:"host,omitempty"`
 	// Path is the prefix of the paths that belong to this App. Default "/".
 	// +optional
-	// +kubebuilder:validation:Pattern=`^/`
+	// +kubebuilder:validation:MaxLength=1024
+	// +kubebuilder:validation:XValidation:rule="self.startsWith('/')",message="want a path that begins with '/'"
 	Path string `json:"path,omitempty"`
 	// Gateway is "namespace/name" of the Gateway that serves the route. Default "escale-system/escale".
 	// +optional
-	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?/[a-z0-9]([-.a-z0-9]*[a-z0-9])?$`
+	// +kubebuilder:validation:MaxLength=317
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?/[a-z0-9]([-.a-z0-9]*[a-z0-9])?$')",message="want 'namespace/name' of a Gateway"
 	Gateway string `json:"gateway,omitempty"`
 }
 
@@ -239,7 +243,8 @@ type Resources struct {
 // Storage is a folder that outlives a container's restart.
 type Storage struct {
 	// Path at which the App sees it.
-	// +kubebuilder:validation:Pattern=`^/[^:]+$`
+	// +kubebuilder:validation:MaxLength=1024
+	// +kubebuilder:validation:XValidation:rule="self.matches('^/[^:]+$')",message="want an absolute path below '/', without ':'"
 	Path string `json:"path"`
 	// Size is the most it may hold, such as "1Gi". Absent: what the node has.
 	// +optional
