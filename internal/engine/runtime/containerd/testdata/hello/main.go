@@ -1,0 +1,26 @@
+// Hello is the program inside the image of the containerd tests: it answers requests, or with the argument "pause" only
+// holds a pod's namespaces.
+package main
+
+import (
+	"fmt"
+	"log"
+	"net/http"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+func main() {
+	if len(os.Args) > 1 && os.Args[1] == "say" {
+		fmt.Print(os.Args[2])
+		return
+	}
+	stop := make(chan os.Signal, 1)
+	signal.Notify(stop, syscall.SIGTERM)
+	if len(os.Args) == 1 {
+		http.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, os.Getenv("GREETING")) })
+		go func() { log.Fatal(http.ListenAndServe(":8080", nil)) }()
+	}
+	<-stop
+}
