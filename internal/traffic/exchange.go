@@ -1,0 +1,320 @@
+package traffic
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"sync/atomic"
+	"time"
+)
+
+// exchange is one request on its way through a rule to a backend.
+type exchange struct {
+	entry   *entry
+	rule    *rule
+	target  *target
+	backend *backend
+	series  *series
+
+	started  time.Time
+	answered time.Time // when the answer's header was there; zero before
+	code     int
+	fromBack bool
+
+	endpoint *endpoint // counts this exchange as in flight
+	// total and attempt end the exchange, or one attempt of it, when it takes too long.
+	total, attempt deadline
+}
+
+type exchangeKey struct{}
+
+func exchangeOf(ctx context.Context) *exchange { return ctx.Value(exchangeKey{}).(*exchange) }
+
+// Causes of the end of a request's context.
+var (
+	errRequestTimeout = errors.New("the request took longer than the route's timeouts.request allows")
+	errBackendTimeout = errors.New("the backend took longer than the route's timeouts.backendRequest allows")
+)
+
+// serveEntry answers a request by the rule of e.
+func serveEntry(proxy *httputil.ReverseProxy, l *live, e *entry, w http.ResponseWriter, r *http.Request, started time.Time) {
+	x := &exchange{entry: e, rule: e.rule, series: l.series[e.rule.series], started: started}
+	if x.answerByRule(w, r) {
+		now := time.Now()
+		x.series.observe(x.code, now.Sub(started), now, false)
+		return
+	}
+	x.backend, x.series = l.backends[x.target.backend], l.series[x.target.series]
+	x.series.inFlight.Add(1)
+	ctx := x.total.start(context.WithValue(r.Context(), exchangeKey{}, x), x.rule.timeout, errRequestTimeout)
+	defer x.finish()
+	proxy.ServeHTTP(w, r.WithContext(ctx))
+}
+
+// answerByRule answers what needs no backend, and chooses the target of the rest.
+func (x *exchange) answerByRule(w http.ResponseWriter, r *http.Request) bool {
+	switch {
+	case x.rule.fail != "":
+		x.fail(w, http.StatusInternalServerError, x.rule.fail)
+		return true
+	case x.rule.redirect != nil:
+		x.code = x.rule.redirect.code
+		w.Header().Set("Location", x.rule.redirect.location(r, x.entry.path))
+		x.rule.response.apply(w.Header())
+		w.WriteHeader(x.code)
+		return true
+	case x.rule.totalWeight == 0:
+		x.fail(w, http.StatusInternalServerError, "the rule names no backend with a weight above 0")
+		return true
+	}
+	x.target = x.rule.choose()
+	if x.target.fail != "" {
+		x.fail(w, http.StatusInternalServerError, x.target.fail)
+		return true
+	}
+	return false
+}
+
+// choose picks a target by weight.
+func (r *rule) choose() *target {
+	n := int64(0)
+	if len(r.targets) > 1 {
+		n = rand.Int64N(r.totalWeight)
+	}
+	for i := range r.targets {
+		if n -= r.targets[i].weight; n < 0 {
+			return &r.targets[i]
+		}
+	}
+	return &r.targets[0]
+}
+
+// fail answers for a route that cannot, naming it.
+func (x *exchange) fail(w http.ResponseWriter, code int, text string) {
+	x.code = code
+	answer(w, code, fmt.Sprintf("route %q: %s", x.rule.route, text))
+}
+
+// finish counts the exchange, however it ended.
+func (x *exchange) finish() {
+	x.release()
+	x.total.stop()
+	x.series.inFlight.Add(-1)
+	now := time.Now()
+	if x.answered.IsZero() {
+		x.answered = now
+	}
+	x.series.observe(x.code, x.answered.Sub(x.started), now, x.fromBack)
+}
+
+func (x *exchange) take(e *endpoint) {
+	x.endpoint = e
+	e.inFlight.Add(1)
+}
+
+func (x *exchange) release() {
+	x.attempt.stop()
+	if x.endpoint != nil {
+		x.endpoint.inFlight.Add(-1)
+		x.endpoint = nil
+	}
+}
+
+// rewriteRequest makes the request that is sent from the one that came.
+func rewriteRequest(p *httputil.ProxyRequest) {
+	x := exchangeOf(p.In.Context())
+	out := p.Out
+	p.SetXForwarded()
+	out.URL.Scheme = "http"
+	out.URL.RawQuery = p.In.URL.RawQuery // as it came: what we cannot parse a backend may
+	for _, f := range []*filters{&x.rule.request, &x.target.request} {
+		f.headers.apply(out.Header)
+		if f.host != "" {
+			out.Host = f.host
+		}
+	}
+	if host, ok := out.Header["Host"]; ok { // set by a filter; the transport would not send it
+		out.Host = host[0]
+		delete(out.Header, "Host")
+	}
+	if m := x.rule.request.path; m.kind != keepPath {
+		setPath(out.URL, m.apply(p.In.URL.EscapedPath(), x.entry.path))
+	}
+	if out.Body != nil {
+		out.Body = &body{ReadCloser: out.Body}
+	}
+}
+
+func setPath(u *url.URL, escaped string) {
+	decoded, err := url.PathUnescape(escaped)
+	if err != nil { // cannot be: both parts were decoded before
+		decoded = escaped
+	}
+	u.Path, u.RawPath = decoded, escaped
+}
+
+// body remembers whether it was read, and is not closed by a failed attempt. The proxy closes the one below.
+type body struct {
+	io.ReadCloser
+	read atomic.Bool
+}
+
+func (b *body) Read(p []byte) (int, error) {
+	b.read.Store(true)
+	return b.ReadCloser.Read(p)
+}
+
+func (b *body) Close() error { return nil }
+
+func modifyResponse(res *http.Response) error {
+	x := exchangeOf(res.Request.Context())
+	x.answered, x.code, x.fromBack = time.Now(), res.StatusCode, true
+	if res.StatusCode == http.StatusSwitchingProtocols {
+		// What follows is a conversation, not an answer that takes too long.
+		x.total.disarm()
+		x.attempt.disarm()
+	}
+	x.target.response.apply(res.Header)
+	x.rule.response.apply(res.Header)
+	return nil
+}
+
+var errNoEndpoint = errors.New("no endpoint is ready")
+
+// answerError answers a request that no backend answered.
+func (g *Gateway) answerError(w http.ResponseWriter, r *http.Request, err error) {
+	x := exchangeOf(r.Context())
+	x.answered = time.Now()
+	cause := context.Cause(r.Context())
+	service := x.backend.key.String()
+	switch {
+	case errors.Is(cause, errRequestTimeout):
+		x.fail(w, http.StatusGatewayTimeout, errRequestTimeout.Error())
+	case errors.Is(err, errBackendTimeout):
+		x.fail(w, http.StatusGatewayTimeout, errBackendTimeout.Error())
+	case cause != nil:
+		x.fail(w, clientClosed, "the client went away")
+	case errors.Is(err, errNoEndpoint):
+		w.Header().Set("Retry-After", "1")
+		x.fail(w, http.StatusServiceUnavailable, fmt.Sprintf("no pod of Service %q is ready", service))
+	default:
+		g.log.Debug("backend failed", "route", x.rule.route, "backend", service, "err", err)
+		x.fail(w, http.StatusBadGateway, fmt.Sprintf("Service %q did not answer: %v", service, err))
+	}
+}
+
+// clientClosed is the code, known from nginx, of a request whose client left. Only one that closed no more than its
+// sending side could receive it.
+const clientClosed = 499
+
+// forwarder sends a request to an endpoint of its exchange's backend, and to another if the first cannot have seen it.
+type forwarder struct{}
+
+// maxAttempts leaves room for two endpoints that vanished together, as when a node is lost.
+const maxAttempts = 3
+
+// RoundTrip implements http.RoundTripper.
+func (forwarder) RoundTrip(r *http.Request) (*http.Response, error) {
+	x := exchangeOf(r.Context())
+	err := errNoEndpoint
+	var tried []*endpoint
+	for len(tried) < maxAttempts {
+		e := x.backend.endpoint(r.Context(), tried)
+		if e == nil {
+			return nil, err
+		}
+		if len(tried) > 0 {
+			x.series.retries.Add(1)
+		}
+		var res *http.Response
+		if res, err = x.try(e, r); err == nil {
+			return res, nil
+		}
+		if !repeatable(r, err) {
+			return nil, err
+		}
+		tried = append(tried, e)
+	}
+	return nil, err
+}
+
+// try sends the request to one endpoint. The endpoint counts it until the answer is through.
+func (x *exchange) try(e *endpoint, r *http.Request) (*http.Response, error) {
+	x.release()
+	x.take(e)
+	ctx := x.attempt.start(r.Context(), x.rule.backendTimeout, errBackendTimeout)
+	out := r.WithContext(ctx)
+	target := *r.URL
+	target.Host = e.address
+	out.URL = &target
+	res, err := e.transport.RoundTrip(out)
+	if err != nil && errors.Is(context.Cause(ctx), errBackendTimeout) {
+		err = errBackendTimeout
+	}
+	if res != nil {
+		res.Request = r
+	}
+	return res, err
+}
+
+// repeatable says whether a request that failed may be sent again: to a backend that refused the connection if no byte
+// of the body is gone, else only without a body and where the method means the same twice (RFC 9110 section 9.2.2).
+func repeatable(r *http.Request, err error) bool {
+	if r.Context().Err() != nil || errors.Is(err, errBackendTimeout) {
+		return false
+	}
+	if b, ok := r.Body.(*body); ok && b.read.Load() {
+		return false
+	}
+	var op *net.OpError
+	if errors.As(err, &op) && op.Op == "dial" {
+		return true
+	}
+	return r.Body == nil && idempotent(r.Method)
+}
+
+func idempotent(method string) bool {
+	switch method {
+	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace, http.MethodPut, http.MethodDelete:
+		return true
+	}
+	return false
+}
+
+// deadline ends a context after a time, with a cause, unless it is disarmed before. The zero value does nothing.
+type deadline struct {
+	timer  *time.Timer
+	cancel context.CancelCauseFunc
+}
+
+func (d *deadline) start(ctx context.Context, after time.Duration, cause error) context.Context {
+	if after <= 0 {
+		return ctx
+	}
+	ctx, d.cancel = context.WithCancelCause(ctx)
+	cancel := d.cancel
+	d.timer = time.AfterFunc(after, func() { cancel(cause) })
+	return ctx
+}
+
+// disarm lets the context live on.
+func (d *deadline) disarm() {
+	if d.timer != nil {
+		d.timer.Stop()
+	}
+}
+
+// stop ends the context.
+func (d *deadline) stop() {
+	if d.timer != nil {
+		d.timer.Stop()
+		d.cancel(context.Canceled)
+		d.timer, d.cancel = nil, nil
+	}
+}

@@ -1,0 +1,218 @@
+package traffic
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Gateway is the data plane. It serves the table that was installed last; until the first one it holds requests.
+type Gateway struct {
+	listener net.Listener
+	log      *slog.Logger
+	proxy    *httputil.ReverseProxy
+
+	live      atomic.Pointer[live]
+	installed chan struct{} // closed with the first table
+	unrouted  series
+
+	mu       sync.Mutex // guards what follows and every backend's update
+	backends map[BackendKey]*backend
+	series   map[SeriesKey]*series
+}
+
+// live is a table with the backends and counters it refers to by number.
+type live struct {
+	table    *Table
+	backends []*backend
+	series   []*series
+}
+
+func newGateway(listener net.Listener, log *slog.Logger) *Gateway {
+	g := &Gateway{
+		listener: listener, log: log, installed: make(chan struct{}),
+		backends: map[BackendKey]*backend{}, series: map[SeriesKey]*series{},
+	}
+	g.proxy = &httputil.ReverseProxy{
+		Rewrite:        rewriteRequest,
+		Transport:      forwarder{},
+		ModifyResponse: modifyResponse,
+		ErrorHandler:   g.answerError,
+		BufferPool:     &buffers{},
+		ErrorLog:       slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+	return g
+}
+
+// install puts a table in place. Backends and counters that it shares with the one before go on; addresses tells where
+// a new backend can be reached, and an error from it leaves the old table in place.
+func (g *Gateway) install(t *Table, find func(BackendKey) (addresses, error)) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	next := &live{table: t}
+	backends := make(map[BackendKey]*backend, len(t.Backends))
+	for _, key := range t.Backends {
+		b := g.backends[key]
+		if b == nil {
+			found, err := find(key)
+			if err != nil {
+				return fmt.Errorf("endpoints of %q: %w", key, err)
+			}
+			b = newBackend(key)
+			b.update(found)
+		}
+		backends[key] = b
+		next.backends = append(next.backends, b)
+	}
+	counters := make(map[SeriesKey]*series, len(t.Series))
+	for _, key := range t.Series {
+		s := g.series[key]
+		if s == nil {
+			s = &series{}
+		}
+		counters[key] = s
+		next.series = append(next.series, s)
+	}
+	gone := g.backends
+	g.backends, g.series = backends, counters
+	if g.live.Swap(next) == nil {
+		close(g.installed)
+	}
+	for key, b := range gone {
+		if backends[key] == nil {
+			b.retire()
+		}
+	}
+	return nil
+}
+
+// updateEndpoints replaces the addresses of the backends of one Service.
+func (g *Gateway) updateEndpoints(namespace, service string, find func(BackendKey) (addresses, error)) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for key, b := range g.backends {
+		if key.Namespace != namespace || key.Service != service {
+			continue
+		}
+		found, err := find(key)
+		if err != nil {
+			return fmt.Errorf("endpoints of %q: %w", key, err)
+		}
+		b.update(found)
+	}
+	return nil
+}
+
+// The limits of a connection from outside. Bodies and answers have none, because streams have none.
+const (
+	readHeaderTimeout = 10 * time.Second
+	clientIdleTimeout = 2 * time.Minute
+	shutdownTimeout   = 20 * time.Second
+)
+
+// Start serves the listener until ctx ends, then lets the requests in flight finish for 20 seconds. It implements
+// manager.Runnable.
+func (g *Gateway) Start(ctx context.Context) error {
+	protocols := &http.Protocols{}
+	protocols.SetHTTP1(true)
+	protocols.SetUnencryptedHTTP2(true)
+	server := &http.Server{
+		Handler:                      g,
+		Protocols:                    protocols,
+		MaxHeaderBytes:               maxHeaderBytes,
+		ReadHeaderTimeout:            readHeaderTimeout,
+		IdleTimeout:                  clientIdleTimeout,
+		DisableGeneralOptionsHandler: true,
+		ErrorLog:                     slog.NewLogLogger(g.log.Handler(), slog.LevelDebug),
+	}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(g.listener) }()
+	select {
+	case err := <-served:
+		return fmt.Errorf("serving the gateway at %s: %w", g.listener.Addr(), err)
+	case <-ctx.Done():
+	}
+	draining, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
+	defer cancel()
+	if err := server.Shutdown(draining); err != nil {
+		return errors.Join(fmt.Errorf("requests still in flight after %s: %w", shutdownTimeout, err), server.Close())
+	}
+	return nil
+}
+
+// NeedLeaderElection implements manager.LeaderElectionRunnable: every process serves requests.
+func (g *Gateway) NeedLeaderElection() bool { return false }
+
+// ServeHTTP answers one request.
+func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	started := time.Now()
+	path, err := requestPath(r.URL)
+	if err == nil && r.Method == http.MethodConnect {
+		err = errConnect
+	}
+	if err != nil {
+		g.refuse(w, started, http.StatusBadRequest, err.Error())
+		return
+	}
+	live := g.current(r.Context())
+	if live == nil {
+		w.Header().Set("Retry-After", "1")
+		g.refuse(w, started, http.StatusServiceUnavailable, "the gateway is starting and has read no routes yet: try again")
+		return
+	}
+	host := requestHost(r.Host)
+	e := live.table.lookup(host, path, r)
+	if e == nil {
+		g.refuse(w, started, http.StatusNotFound, fmt.Sprintf("no route for host %q and path %q", host, path))
+		return
+	}
+	serveEntry(g.proxy, live, e, w, r, started)
+}
+
+var errConnect = errors.New("the method CONNECT is not supported")
+
+// current is the newest table; before the first, it waits for it.
+func (g *Gateway) current(ctx context.Context) *live {
+	if l := g.live.Load(); l != nil {
+		return l
+	}
+	expired := time.NewTimer(holdTime)
+	defer expired.Stop()
+	select {
+	case <-g.installed:
+	case <-expired.C:
+	case <-ctx.Done():
+	}
+	return g.live.Load()
+}
+
+// refuse answers a request that belongs to no route.
+func (g *Gateway) refuse(w http.ResponseWriter, started time.Time, code int, text string) {
+	answer(w, code, text)
+	now := time.Now()
+	g.unrouted.observe(code, now.Sub(started), now, false)
+}
+
+// answer writes an answer of the gateway's own; the prefix tells it from a backend's.
+func answer(w http.ResponseWriter, code int, text string) {
+	http.Error(w, "escale gateway: "+text, code)
+}
+
+// buffers lends the buffers that bodies are copied through.
+type buffers struct{ pool sync.Pool }
+
+func (b *buffers) Get() []byte {
+	if p, ok := b.pool.Get().(*[]byte); ok {
+		return *p
+	}
+	return make([]byte, 32<<10)
+}
+
+func (b *buffers) Put(p []byte) { b.pool.Put(&p) }

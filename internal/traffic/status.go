@@ -1,0 +1,216 @@
+package traffic
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/workqueue"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+)
+
+// objectRef names an object whose status may have to be written.
+type objectRef struct {
+	kind string
+	name types.NamespacedName
+}
+
+const (
+	kindGatewayClass = "GatewayClass"
+	// conflictDelay is about how long the cache takes to see a change.
+	conflictDelay = 10 * time.Millisecond
+)
+
+// pending holds the newest statuses and queues the objects whose status they change.
+type pending struct {
+	mu     sync.Mutex
+	latest Statuses
+	queue  workqueue.TypedRateLimitingInterface[objectRef]
+}
+
+func newPending() *pending { return &pending{} }
+
+// start is a source: it keeps the queue, and fills it with what was published before.
+func (p *pending) start(_ context.Context, q workqueue.TypedRateLimitingInterface[objectRef]) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.queue = q
+	p.enqueue(Statuses{})
+	return nil
+}
+
+// publish replaces the statuses and queues those that differ from the ones before.
+func (p *pending) publish(s Statuses) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	before := p.latest
+	p.latest = s
+	if p.queue != nil {
+		p.enqueue(before)
+	}
+}
+
+// enqueue queues what differs from the statuses before; the caller holds mu.
+func (p *pending) enqueue(before Statuses) {
+	for name, s := range p.latest.Classes {
+		if old, ok := before.Classes[name]; !ok || !equality.Semantic.DeepEqual(old, s) {
+			p.queue.Add(objectRef{kindGatewayClass, types.NamespacedName{Name: name}})
+		}
+	}
+	for name, s := range p.latest.Gateways {
+		if old, ok := before.Gateways[name]; !ok || !equality.Semantic.DeepEqual(old, s) {
+			p.queue.Add(objectRef{kindGateway, name})
+		}
+	}
+	for name, s := range p.latest.Routes {
+		if old, ok := before.Routes[name]; !ok || !equality.Semantic.DeepEqual(old, s) {
+			p.queue.Add(objectRef{kindHTTPRoute, name})
+		}
+	}
+}
+
+func (p *pending) statuses() Statuses {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.latest
+}
+
+func (s *shell) statusReconciler() reconcile.TypedReconciler[objectRef] {
+	return reconcile.TypedFunc[objectRef](func(ctx context.Context, ref objectRef) (reconcile.Result, error) {
+		var err error
+		switch ref.kind {
+		case kindGatewayClass:
+			err = s.writeClass(ctx, ref.name)
+		case kindGateway:
+			err = s.writeGateway(ctx, ref.name)
+		case kindHTTPRoute:
+			err = s.writeRoute(ctx, ref.name)
+		}
+		switch {
+		case apierrors.IsNotFound(err): // deleted meanwhile
+			return reconcile.Result{}, nil
+		case apierrors.IsConflict(err): // the cache is behind: again when it is not
+			return reconcile.Result{RequeueAfter: conflictDelay}, nil
+		case err != nil:
+			return reconcile.Result{}, fmt.Errorf("writing status of %s %q: %w", ref.kind, ref.name, err)
+		}
+		return reconcile.Result{}, nil
+	})
+}
+
+func (s *shell) writeClass(ctx context.Context, name types.NamespacedName) error {
+	var o gatewayv1.GatewayClass
+	want, ok := s.statuses.statuses().Classes[name.Name]
+	if err := s.client.Get(ctx, name, &o); err != nil || !ok {
+		return err
+	}
+	before := o.Status
+	want.Conditions = keepTimes(before.Conditions, want.Conditions)
+	if equality.Semantic.DeepEqual(before, want) {
+		return nil
+	}
+	o.Status = want
+	return s.client.Status().Update(ctx, &o)
+}
+
+func (s *shell) writeGateway(ctx context.Context, name types.NamespacedName) error {
+	var o gatewayv1.Gateway
+	want, ok := s.statuses.statuses().Gateways[name]
+	if err := s.client.Get(ctx, name, &o); err != nil || !ok {
+		return err
+	}
+	before := o.Status
+	want.Conditions = keepTimes(before.Conditions, want.Conditions)
+	want.Listeners = slices.Clone(want.Listeners)
+	for i := range want.Listeners {
+		l := &want.Listeners[i]
+		l.Conditions = keepTimes(listenerConditions(before.Listeners, l.Name), l.Conditions)
+	}
+	if equality.Semantic.DeepEqual(before, want) {
+		return nil
+	}
+	o.Status = want
+	if err := s.client.Status().Update(ctx, &o); err != nil {
+		return err
+	}
+	s.recordAcceptance(objectRef{kindGateway, name}, before.Conditions, want.Conditions)
+	return nil
+}
+
+func listenerConditions(listeners []gatewayv1.ListenerStatus, name gatewayv1.SectionName) []metav1.Condition {
+	for _, l := range listeners {
+		if l.Name == name {
+			return l.Conditions
+		}
+	}
+	return nil
+}
+
+func (s *shell) writeRoute(ctx context.Context, name types.NamespacedName) error {
+	var o gatewayv1.HTTPRoute
+	want, ok := s.statuses.statuses().Routes[name]
+	if err := s.client.Get(ctx, name, &o); err != nil || !ok {
+		return err
+	}
+	before := o.Status.Parents
+	parents := mergeParents(before, want)
+	if equality.Semantic.DeepEqual(before, parents) {
+		return nil
+	}
+	o.Status.Parents = parents
+	if err := s.client.Status().Update(ctx, &o); err != nil {
+		return err
+	}
+	for i := range parents {
+		if p := &parents[i]; p.ControllerName == ControllerName {
+			s.recordAcceptance(objectRef{kindHTTPRoute, name}, parentConditions(before, p.ParentRef), p.Conditions)
+		}
+	}
+	return nil
+}
+
+// mergeParents replaces this controller's entries and keeps those of others, in their order.
+func mergeParents(before, ours []gatewayv1.RouteParentStatus) []gatewayv1.RouteParentStatus {
+	merged := []gatewayv1.RouteParentStatus{}
+	for _, p := range before {
+		if p.ControllerName != ControllerName {
+			merged = append(merged, p)
+		}
+	}
+	for _, p := range ours {
+		p.Conditions = keepTimes(parentConditions(before, p.ParentRef), p.Conditions)
+		merged = append(merged, p)
+	}
+	return merged
+}
+
+func parentConditions(parents []gatewayv1.RouteParentStatus, ref gatewayv1.ParentReference) []metav1.Condition {
+	for _, p := range parents {
+		if p.ControllerName == ControllerName && equality.Semantic.DeepEqual(p.ParentRef, ref) {
+			return p.Conditions
+		}
+	}
+	return nil
+}
+
+// keepTimes returns want, with the transition time of each condition that had the same status before, and now for the
+// others. Conditions that are no longer wanted are gone.
+func keepTimes(before, want []metav1.Condition) []metav1.Condition {
+	now := metav1.Now()
+	out := slices.Clone(want)
+	for i := range out {
+		out[i].LastTransitionTime = now
+		if old := meta.FindStatusCondition(before, out[i].Type); old != nil && old.Status == out[i].Status {
+			out[i].LastTransitionTime = old.LastTransitionTime
+		}
+	}
+	return out
+}
