@@ -36,6 +36,9 @@ func (d Dir) Registry() string { return filepath.Join(string(d), "registry") }
 // Images holds unpacked images, one folder per digest, shared by all nodes.
 func (d Dir) Images() string { return filepath.Join(string(d), "images") }
 
+// Portal holds the sessions of the portal.
+func (d Dir) Portal() string { return filepath.Join(string(d), "portal") }
+
 // Timeline holds the records of what the platform did.
 func (d Dir) Timeline() string { return filepath.Join(string(d), "timeline") }
 

@@ -26,8 +26,10 @@ const (
 	leafLife      = 365 * 24 * time.Hour
 	// renewBefore is how long before its end a leaf certificate is made anew at the next start.
 	renewBefore = 60 * 24 * time.Hour
-	// backdate makes a certificate valid on a machine whose clock is a little behind.
-	backdate = 24 * time.Hour
+	// Certificates begin long before they are made, so that a clock that was ahead then, or is behind now, locks nobody
+	// out. They are trusted by this cluster only, and their keys are new.
+	authorityBackdate = authorityLife
+	leafBackdate      = leafLife
 )
 
 // authority is a certificate authority whose files are NAME.crt and NAME.key in a folder.
@@ -70,7 +72,7 @@ func openAuthority(dir, name string, now time.Time) (*authority, error) {
 	}
 	template := &x509.Certificate{
 		Subject:               pkix.Name{CommonName: "escale-" + name},
-		NotBefore:             now.Add(-backdate),
+		NotBefore:             now.Add(-authorityBackdate),
 		NotAfter:              now.Add(authorityLife),
 		KeyUsage:              x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature | x509.KeyUsageKeyEncipherment,
 		BasicConstraintsValid: true,
@@ -101,7 +103,7 @@ func (a *authority) issue(l leaf, now time.Time) (files, error) {
 	}
 	template := &x509.Certificate{
 		Subject:     pkix.Name{CommonName: l.user, Organization: l.organizations},
-		NotBefore:   now.Add(-backdate),
+		NotBefore:   now.Add(-leafBackdate),
 		NotAfter:    now.Add(leafLife),
 		KeyUsage:    x509.KeyUsageDigitalSignature | x509.KeyUsageKeyEncipherment,
 		ExtKeyUsage: []x509.ExtKeyUsage{l.usage},
