@@ -28,6 +28,8 @@ const (
 // firewall is the platform's table, and the memory of how the machine was before.
 type firewall struct {
 	nft knftables.Interface
+	// all reaches every table.
+	all knftables.Interface
 	// wasOff says that forwarding has to be switched off at the end.
 	wasOff bool
 }
@@ -40,7 +42,11 @@ func newFirewall() (*firewall, error) {
 	if err != nil {
 		return nil, fmt.Errorf("using nftables: %w", err)
 	}
-	return &firewall{nft: nft}, nil
+	all, err := knftables.New("", "")
+	if err != nil {
+		return nil, fmt.Errorf("using nftables: %w", err)
+	}
+	return &firewall{nft: nft, all: all}, nil
 }
 
 // findNft makes sure that the program nft is found here and by the Service proxy. Debian keeps it where the search path
@@ -114,8 +120,10 @@ type chain struct {
 	rules []string
 }
 
-// chains are the platform's rules; the package comment says what they are for. The filters stand behind those of the
-// Service proxy, where a destination is either translated or not going to be.
+// chains are the platform's rules; the package comment says what they are for. The filters see packets after the Service
+// proxy translated their destination. They come before its own filters, which refuse by ICMP: a program of this machine
+// that connects to a Service without endpoints would miss that message, because its socket is still busy sending, and
+// try again a second later. A TCP reset is not missed.
 func chains(plan engine.Network) []chain {
 	ours := fmt.Sprintf("{ %s, %s }", plan.Pods, plan.Services)
 	const (
@@ -125,16 +133,17 @@ func chains(plan engine.Network) []chain {
 		fromContainer = `iifname "veth*" accept`
 	)
 	other := "ip daddr != " + ours + " accept"
-	unserved := "ip daddr " + plan.Services.String() + " reject"
+	services := "ip daddr " + plan.Services.String()
+	reset, unreachable := services+" meta l4proto tcp reject with tcp reset", services+" reject"
 	return []chain{
-		{base("input", knftables.FilterType, knftables.InputHook, knftables.FilterPriority+"+5"), []string{
+		{base("input", knftables.FilterType, knftables.InputHook, knftables.FilterPriority+"-5"), []string{
 			other, `iifname "lo" accept`, fromPod, fromContainer, known, "drop",
 		}},
-		{base("forward", knftables.FilterType, knftables.ForwardHook, knftables.FilterPriority+"+5"), []string{
-			other, known, `iifname != "esc*" iifname != "veth*" drop`, unserved,
+		{base("forward", knftables.FilterType, knftables.ForwardHook, knftables.FilterPriority+"-5"), []string{
+			other, known, `iifname != "esc*" iifname != "veth*" drop`, reset, unreachable,
 		}},
-		{base("output", knftables.FilterType, knftables.OutputHook, knftables.FilterPriority+"+5"), []string{
-			unserved,
+		{base("output", knftables.FilterType, knftables.OutputHook, knftables.FilterPriority+"-5"), []string{
+			reset, unreachable,
 		}},
 		{base("postrouting", knftables.NATType, knftables.PostroutingHook, knftables.SNATPriority), []string{
 			"ip saddr " + plan.Pods.String() + " ip daddr != " + ours + ` oifname != "lo" masquerade`,
@@ -177,7 +186,7 @@ func (f *firewall) remove() error {
 	if f.wasOff {
 		errs = append(errs, setForwarding("0"))
 	}
-	tx := f.nft.NewTransaction()
+	tx := f.all.NewTransaction()
 	for _, t := range []knftables.Table{
 		{Family: knftables.IPv4Family, Name: kubeProxy},
 		{Family: knftables.IPv6Family, Name: kubeProxy},
@@ -187,7 +196,7 @@ func (f *firewall) remove() error {
 		tx.Add(&t)
 		tx.Delete(&t)
 	}
-	if err := f.nft.Run(context.Background(), tx); err != nil {
+	if err := f.all.Run(context.Background(), tx); err != nil {
 		errs = append(errs, fmt.Errorf("removing the tables %q and %q: %w", table, kubeProxy, err))
 	}
 	f.wasOff = f.wasOff && len(errs) > 0

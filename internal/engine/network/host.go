@@ -91,7 +91,7 @@ func (h *Host) create() error {
 	if err := h.AddNode(h.plan.Host()); err != nil {
 		return err
 	}
-	return addRoutes(h.plan, lo.Attrs().Index)
+	return addRoutes(h.plan)
 }
 
 // AddNode gives the machine a node's address. It is no error if it is there already.

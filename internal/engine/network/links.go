@@ -67,11 +67,16 @@ func removeAddress(link netlink.Link, addr *netlink.Addr) error {
 // addRoutes says where the two prefixes lead. A pod address that no pod has is unreachable at once: without this route
 // it would go to the default gateway and time out. Service addresses never leave the machine, because packets to them
 // get another destination before they are sent; their route gives connections of the machine itself the platform's
-// address as source, which pods can answer.
-func addRoutes(plan engine.Network, loopback int) error {
+// address as source, which pods can answer. It leads to the bridge, because the kernel sends no ICMP about packets that
+// are on their way to the loopback interface, and refusals would be lost.
+func addRoutes(plan engine.Network) error {
+	bridge, err := netlink.LinkByName(plan.Bridge())
+	if err != nil {
+		return fmt.Errorf("finding bridge %q: %w", plan.Bridge(), err)
+	}
 	routes := []*netlink.Route{
 		{Dst: ipNet(plan.Pods), Type: unix.RTN_UNREACHABLE, Protocol: routeProtocol},
-		{Dst: ipNet(plan.Services), LinkIndex: loopback, Src: plan.Host().AsSlice(), Scope: unix.RT_SCOPE_LINK, Protocol: routeProtocol},
+		{Dst: ipNet(plan.Services), LinkIndex: bridge.Attrs().Index, Src: plan.Host().AsSlice(), Scope: unix.RT_SCOPE_LINK, Protocol: routeProtocol},
 	}
 	for _, r := range routes {
 		if err := netlink.RouteReplace(r); err != nil {
