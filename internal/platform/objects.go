@@ -117,3 +117,13 @@ func established(crd *apiextensions.CustomResourceDefinition) bool {
 	}
 	return false
 }
+
+// applyObjects brings the objects every cluster of Escale holds into being.
+func applyObjects(ctx context.Context, c client.Client, objects []*unstructured.Unstructured) error {
+	for _, o := range objects {
+		if err := c.Apply(ctx, client.ApplyConfigurationFromUnstructured(o), fieldOwner, client.ForceOwnership); err != nil {
+			return fmt.Errorf("applying %s %q: %w", o.GetKind(), o.GetName(), err)
+		}
+	}
+	return nil
+}

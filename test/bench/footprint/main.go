@@ -9,6 +9,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"net/http"
@@ -152,7 +153,7 @@ func answers(ctx context.Context, s engine.State, host string) error {
 		select {
 		case <-time.After(20 * time.Millisecond):
 		case <-ctx.Done():
-			return fmt.Errorf("waiting for %q: %w (last: %v)", host, ctx.Err(), err)
+			return fmt.Errorf("waiting for %q: %w", host, errors.Join(ctx.Err(), err))
 		}
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -168,30 +169,9 @@ func bindAtOnce(ctx context.Context, c kubernetes.Interface, n int) (time.Durati
 		return 0, err
 	}
 	defer w.Stop()
-	names := make(chan string)
-	failed := make(chan error, creators)
 	begun := time.Now()
-	var wg sync.WaitGroup
-	for range creators {
-		wg.Go(func() {
-			for name := range names {
-				if err := create(ctx, c, pod(name, v1alpha1.HostImage, "sleep", "600")); err != nil {
-					failed <- err
-					return
-				}
-			}
-		})
-	}
-	go func() {
-		defer close(names)
-		for i := range n {
-			select {
-			case names <- fmt.Sprintf("bind-%d", i):
-			case <-ctx.Done():
-				return
-			}
-		}
-	}()
+	created := make(chan error, 1)
+	go func() { created <- createAll(ctx, c, n) }()
 	bound := map[string]bool{}
 	for len(bound) < n {
 		select {
@@ -199,16 +179,38 @@ func bindAtOnce(ctx context.Context, c kubernetes.Interface, n int) (time.Durati
 			if !ok {
 				return 0, errors.New("the watch ended")
 			}
-			if got, ok := e.Object.(*corev1.Pod); ok && got.Spec.NodeName != "" && len(got.Name) > 5 && got.Name[:5] == "bind-" {
+			if got, ok := e.Object.(*corev1.Pod); ok && got.Spec.NodeName != "" && strings.HasPrefix(got.Name, "bind-") {
 				bound[got.Name] = true
 			}
-		case err := <-failed:
-			return 0, err
+		case err := <-created:
+			if err != nil {
+				return 0, err
+			}
 		case <-ctx.Done():
 			return 0, fmt.Errorf("%d of %d bound: %w", len(bound), n, ctx.Err())
 		}
 	}
-	took := time.Since(begun)
+	return time.Since(begun), c.CoreV1().Pods(namespace).DeleteCollection(ctx, metav1.DeleteOptions{GracePeriodSeconds: ptr.To[int64](0)}, metav1.ListOptions{LabelSelector: "bench=podstart"})
+}
+
+// createAll creates n pods with several clients at the same time.
+func createAll(ctx context.Context, c kubernetes.Interface, n int) error {
+	names := make(chan string, n)
+	for i := range n {
+		names <- fmt.Sprintf("bind-%d", i)
+	}
+	close(names)
+	errs := make([]error, creators)
+	var wg sync.WaitGroup
+	for i := range creators {
+		wg.Go(func() {
+			for name := range names {
+				if errs[i] = create(ctx, c, pod(name, v1alpha1.HostImage, "sleep", "600")); errs[i] != nil {
+					return
+				}
+			}
+		})
+	}
 	wg.Wait()
-	return took, c.CoreV1().Pods(namespace).DeleteCollection(ctx, metav1.DeleteOptions{GracePeriodSeconds: ptr.To[int64](0)}, metav1.ListOptions{LabelSelector: "bench=podstart"})
+	return errors.Join(errs...)
 }
