@@ -21,7 +21,7 @@ func Compile(f Facts) (*Table, Statuses) {
 		table:    &Table{},
 		backends: map[BackendKey]int{},
 		series:   map[SeriesKey]int{},
-		gateways: map[types.NamespacedName]*gateway{},
+		gateways: map[types.NamespacedName]*gatewayPlan{},
 		paths:    map[*pathIndex]bool{},
 	}
 	statuses := Statuses{
@@ -49,7 +49,7 @@ type compiler struct {
 	table    *Table
 	backends map[BackendKey]int
 	series   map[SeriesKey]int
-	gateways map[types.NamespacedName]*gateway
+	gateways map[types.NamespacedName]*gatewayPlan
 	paths    map[*pathIndex]bool
 }
 

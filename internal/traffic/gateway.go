@@ -130,7 +130,7 @@ func (g *Gateway) Start(ctx context.Context) error {
 		ReadHeaderTimeout:            readHeaderTimeout,
 		IdleTimeout:                  clientIdleTimeout,
 		DisableGeneralOptionsHandler: true,
-		ErrorLog:                     slog.NewLogLogger(g.log.Handler(), slog.LevelDebug),
+		ErrorLog:                     slog.NewLogLogger(g.log.Handler(), slog.LevelWarn),
 	}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(g.listener) }()

@@ -9,18 +9,18 @@ import (
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 )
 
-// gateway is a Gateway of ours and what was decided about it.
-type gateway struct {
+// gatewayPlan is a Gateway of ours and what was decided about it.
+type gatewayPlan struct {
 	object *gatewayv1.Gateway
 	// refused and unusable are why the Gateway is not accepted, or accepted and not served; the zero value if it is.
 	refused, unusable verdict
 	// ignored names the fields that have no effect.
 	ignored   []string
-	listeners []*listener
+	listeners []*listenerPlan
 }
 
-// listener is a listener of a Gateway and what was decided about it.
-type listener struct {
+// listenerPlan is a listener of a Gateway and what was decided about it.
+type listenerPlan struct {
 	spec     *gatewayv1.Listener
 	hostname string // lower case; "" for every name
 	refused  verdict
@@ -35,8 +35,8 @@ type verdict struct{ reason, message string }
 
 func (v verdict) ok() bool { return v.reason == "" }
 
-func decideGateway(g *gatewayv1.Gateway, address string) *gateway {
-	d := &gateway{object: g, ignored: ignoredGatewayFields(g)}
+func decideGateway(g *gatewayv1.Gateway, address string) *gatewayPlan {
+	d := &gatewayPlan{object: g, ignored: ignoredGatewayFields(g)}
 	d.refused, d.unusable = decideAddresses(g, address)
 	if i := g.Spec.Infrastructure; i != nil && i.ParametersRef != nil {
 		d.refused = verdict{
@@ -55,7 +55,7 @@ func decideGateway(g *gatewayv1.Gateway, address string) *gateway {
 }
 
 // notServed is why no listener of the Gateway is served.
-func (g *gateway) notServed() verdict {
+func (g *gatewayPlan) notServed() verdict {
 	if g.refused.ok() && g.unusable.ok() {
 		return verdict{}
 	}
@@ -98,8 +98,8 @@ func ignoredGatewayFields(g *gatewayv1.Gateway) []string {
 	return fields
 }
 
-func decideListener(spec *gatewayv1.Listener) *listener {
-	l := &listener{spec: spec}
+func decideListener(spec *gatewayv1.Listener) *listenerPlan {
+	l := &listenerPlan{spec: spec}
 	if spec.Hostname != nil {
 		l.hostname = strings.ToLower(string(*spec.Hostname))
 	}
@@ -131,10 +131,10 @@ func decideKinds(spec *gatewayv1.Listener) (takesRoutes bool, kinds verdict) {
 	return takesRoutes, kinds
 }
 
-func (l *listener) serves() bool { return l.refused.ok() && l.takesRoutes }
+func (l *listenerPlan) serves() bool { return l.refused.ok() && l.takesRoutes }
 
 // allowsNamespace says whether routes of a namespace may attach. An unreadable selector allows none.
-func (l *listener) allowsNamespace(x *index, gateway, route string) bool {
+func (l *listenerPlan) allowsNamespace(x *index, gateway, route string) bool {
 	from, selector := gatewayv1.NamespacesFromSame, (*metav1.LabelSelector)(nil)
 	if a := l.spec.AllowedRoutes; a != nil && a.Namespaces != nil {
 		selector = a.Namespaces.Selector
@@ -156,7 +156,7 @@ func (l *listener) allowsNamespace(x *index, gateway, route string) bool {
 }
 
 // status writes down what was decided.
-func (g *gateway) status(address string) gatewayv1.GatewayStatus {
+func (g *gatewayPlan) status(address string) gatewayv1.GatewayStatus {
 	generation := g.object.Generation
 	s := gatewayv1.GatewayStatus{Conditions: g.conditions()}
 	if address != "" && g.notServed().ok() {
@@ -169,7 +169,7 @@ func (g *gateway) status(address string) gatewayv1.GatewayStatus {
 	return s
 }
 
-func (g *gateway) conditions() []metav1.Condition {
+func (g *gatewayPlan) conditions() []metav1.Condition {
 	accepted := g.refused
 	programmed := g.refused
 	if programmed.ok() {
@@ -203,7 +203,7 @@ func (g *gateway) conditions() []metav1.Condition {
 	}
 }
 
-func (l *listener) status(generation int64) gatewayv1.ListenerStatus {
+func (l *listenerPlan) status(generation int64) gatewayv1.ListenerStatus {
 	programmed := l.refused
 	if !programmed.ok() {
 		programmed.reason = string(gatewayv1.ListenerReasonInvalid)

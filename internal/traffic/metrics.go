@@ -2,7 +2,6 @@ package traffic
 
 import (
 	"cmp"
-	"maps"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -88,19 +87,14 @@ func (g *Gateway) Signals() []BackendSignal {
 			signal.LastSuccess = time.Unix(0, at)
 		}
 	}
-	return slices.SortedFunc(values(byName), func(a, b BackendSignal) int {
+	signals := make([]BackendSignal, 0, len(byName))
+	for _, signal := range byName {
+		signals = append(signals, *signal)
+	}
+	slices.SortFunc(signals, func(a, b BackendSignal) int {
 		return cmp.Or(strings.Compare(a.Namespace, b.Namespace), strings.Compare(a.Service, b.Service), cmp.Compare(a.Port, b.Port))
 	})
-}
-
-func values(m map[string]*BackendSignal) func(func(BackendSignal) bool) {
-	return func(yield func(BackendSignal) bool) {
-		for v := range maps.Values(m) {
-			if !yield(*v) {
-				return
-			}
-		}
-	}
+	return signals
 }
 
 var (

@@ -1,6 +1,7 @@
 package traffic
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"net/http/httptest"
 	"net/url"
@@ -9,6 +10,7 @@ import (
 	"testing"
 
 	discoveryv1 "k8s.io/api/discovery/v1"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 )
 
 func TestRequestPath(t *testing.T) {
@@ -222,5 +224,20 @@ func BenchmarkLookup(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// BenchmarkCompile compiles 5,000 routes of two rules each, all to be read again because one changed.
+func BenchmarkCompile(b *testing.B) {
+	f := facts(b, base)
+	route := facts(b, httpRoute("r", "  rules: [{backendRefs: [{name: web, port: 80}]}, {matches: [{path: {value: /api}}], backendRefs: [{name: web, port: 80}]}]\n")).Routes[0]
+	for i := range 5000 {
+		r := *route.DeepCopy()
+		r.Name = fmt.Sprintf("r%d", i)
+		r.Spec.Hostnames = []gatewayv1.Hostname{gatewayv1.Hostname(r.Name + ".test")}
+		f.Routes = append(f.Routes, r)
+	}
+	for b.Loop() {
+		Compile(f)
 	}
 }

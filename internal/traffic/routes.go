@@ -9,8 +9,8 @@ import (
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 )
 
-// route is an HTTPRoute and what was decided about its rules, whichever Gateway it is attached to.
-type route struct {
+// routePlan is an HTTPRoute and what was decided about its rules, whichever Gateway it is attached to.
+type routePlan struct {
 	object  *gatewayv1.HTTPRoute
 	entries []*entry
 	// dropped and failing are rules that are not served as written, each with the fields that are the reason. Requests
@@ -25,7 +25,7 @@ type route struct {
 // addRoute attaches a route to the listeners its parents name, and returns the status of each parent of ours.
 func (c *compiler) addRoute(object *gatewayv1.HTTPRoute) []gatewayv1.RouteParentStatus {
 	var parents []gatewayv1.RouteParentStatus
-	var r *route
+	var r *routePlan
 	type place struct{ listener, host string }
 	attached := map[place]bool{}
 	for _, ref := range object.Spec.ParentRefs {
@@ -56,7 +56,7 @@ func (c *compiler) addRoute(object *gatewayv1.HTTPRoute) []gatewayv1.RouteParent
 }
 
 // parent is the Gateway of ours that a reference names, or nil.
-func (c *compiler) parent(r *gatewayv1.HTTPRoute, ref gatewayv1.ParentReference) *gateway {
+func (c *compiler) parent(r *gatewayv1.HTTPRoute, ref gatewayv1.ParentReference) *gatewayPlan {
 	if ref.Group != nil && *ref.Group != gatewayv1.GroupName || ref.Kind != nil && *ref.Kind != kindGateway {
 		return nil
 	}
@@ -69,12 +69,12 @@ func (c *compiler) parent(r *gatewayv1.HTTPRoute, ref gatewayv1.ParentReference)
 
 // binding is a listener that takes a route, with the host names both agree on.
 type binding struct {
-	listener *listener
+	listener *listenerPlan
 	hosts    []string
 }
 
 // bind finds the listeners a parent reference attaches a route to. The verdict is of the listener that came closest.
-func (c *compiler) bind(g *gateway, ref gatewayv1.ParentReference, r *gatewayv1.HTTPRoute) ([]binding, verdict) {
+func (c *compiler) bind(g *gatewayPlan, ref gatewayv1.ParentReference, r *gatewayv1.HTTPRoute) ([]binding, verdict) {
 	if v := g.notServed(); !v.ok() {
 		return nil, verdict{string(gatewayv1.RouteReasonPending), fmt.Sprintf("Gateway %q is not served: see its status.", ref.Name)}
 	}
@@ -140,8 +140,8 @@ func covers(a, b string) bool {
 	return strings.HasPrefix(a, "*.") && strings.HasSuffix(b, a[1:])
 }
 
-func (c *compiler) route(object *gatewayv1.HTTPRoute) *route {
-	r := &route{object: object}
+func (c *compiler) route(object *gatewayv1.HTTPRoute) *routePlan {
+	r := &routePlan{object: object}
 	name := nameOf(object).String()
 	if s := object.Spec.UseDefaultGateways; s != "" && s != gatewayv1.GatewayDefaultScopeNone {
 		r.ignored = append(r.ignored, "spec.useDefaultGateways")
@@ -188,12 +188,12 @@ func ignoredRuleFields(field string, spec *gatewayv1.HTTPRouteRule) []string {
 }
 
 // invalid says that no rule is served as written.
-func (r *route) invalid() bool {
+func (r *routePlan) invalid() bool {
 	bad := len(r.dropped) + len(r.failing)
 	return bad > 0 && bad == len(r.object.Spec.Rules)
 }
 
-func (r *route) conditions(refused verdict) []metav1.Condition {
+func (r *routePlan) conditions(refused verdict) []metav1.Condition {
 	bad := strings.Join(append(append([]string{}, r.dropped...), r.failing...), "; ")
 	if refused.ok() && r.invalid() {
 		refused = verdict{string(gatewayv1.RouteReasonUnsupportedValue), "No rule can be served: " + bad + "."}
