@@ -625,6 +625,51 @@ func TestSignalsAndMetrics(t *testing.T) {
 	}
 }
 
+// load is clients that send requests without a pause and report each that is not answered 200.
+type load struct {
+	plane   *plane
+	methods []string
+	stopped atomic.Bool
+	clients sync.WaitGroup
+	counts  [8]atomic.Int64
+}
+
+func (p *plane) load(methods ...string) *load {
+	l := &load{plane: p, methods: methods}
+	for i := range l.counts {
+		l.clients.Go(func() {
+			for !l.stopped.Load() {
+				l.request(methods[int(l.counts[i].Add(1))%len(methods)])
+			}
+		})
+	}
+	return l
+}
+
+func (l *load) request(method string) {
+	var body io.Reader
+	if method == "POST" {
+		body = strings.NewReader("payload")
+	}
+	res, text, err := l.plane.do(method, "/", body)
+	if err != nil || res.StatusCode != 200 {
+		l.plane.t.Errorf("%s lost: %v %q %v", method, res, text, err)
+	}
+}
+
+// settle returns when no request is under way that was there before.
+func (l *load) settle() {
+	for i := range l.counts {
+		before := l.counts[i].Load()
+		until(func() bool { return l.counts[i].Load() > before })
+	}
+}
+
+func (l *load) stop() {
+	l.stopped.Store(true)
+	l.clients.Wait()
+}
+
 // Two rollings, as clusters do them: the endpoint leaves the set, and the server stops once its requests are done; and
 // a server that stops while it is still in the set, which repeatable requests must survive.
 func TestNothingIsLostWhileEndpointsRoll(t *testing.T) {
@@ -637,65 +682,43 @@ func TestNothingIsLostWhileEndpointsRoll(t *testing.T) {
 		{"the server stops first", false, []string{"GET"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			servers := []*httptest.Server{httptest.NewServer(http.HandlerFunc(describe)), httptest.NewServer(http.HandlerFunc(describe))}
-			address := func(i int) string { return servers[i].Listener.Addr().String() }
-			p := startPlane(t, web(address(0), address(1)), base, httpRoute("r", toWeb))
-			const workers = 8
-			var done atomic.Bool
-			var counts [workers]atomic.Int64
-			var wg sync.WaitGroup
-			for w := range workers {
-				wg.Go(func() {
-					for !done.Load() {
-						method := c.methods[int(counts[w].Load())%len(c.methods)]
-						var body io.Reader
-						if method == "POST" {
-							body = strings.NewReader("payload")
-						}
-						res, text, err := p.do(method, "/", body)
-						if err != nil || res.StatusCode != 200 {
-							t.Errorf("%s lost: %v %q %v", method, res, text, err)
-						}
-						counts[w].Add(1)
-					}
-				})
-			}
-			// settle returns when no request is under way that was there before.
-			settle := func() {
-				var before [workers]int64
-				for w := range before {
-					before[w] = counts[w].Load()
-				}
-				until(func() bool {
-					for w := range before {
-						if counts[w].Load() < before[w]+2 {
-							return false
-						}
-					}
-					return true
-				})
-			}
+			start := func() *httptest.Server { return httptest.NewServer(http.HandlerFunc(describe)) }
+			old, kept := start(), start()
+			p := startPlane(t, web(old.Listener.Addr().String(), kept.Listener.Addr().String()), base, httpRoute("r", toWeb))
+			clients := p.load(c.methods...)
 			for range 15 {
-				servers = append(servers, httptest.NewServer(http.HandlerFunc(describe)))
-				stop := func() { _ = servers[0].Config.Shutdown(context.Background()) }
+				next := start()
 				if !c.leaveFirst {
-					stop()
+					_ = old.Config.Shutdown(context.Background())
 				}
-				p.set(address(1), address(2))
-				settle()
-				if c.leaveFirst {
-					stop()
-				}
-				servers[0].Close()
-				servers = servers[1:]
+				p.set(kept.Listener.Addr().String(), next.Listener.Addr().String())
+				clients.settle()
+				old.Close()
+				old, kept = kept, next
 			}
-			done.Store(true)
-			wg.Wait()
-			for _, s := range servers {
-				s.Close()
-			}
+			clients.stop()
+			old.Close()
+			kept.Close()
 		})
 	}
+}
+
+func TestNothingIsLostWhileRoutesChange(t *testing.T) {
+	p := startPlane(t, nil, base)
+	p.addresses["shop/web:80"] = addresses{ready: []string{backendServer(t, describe)}}
+	p.addresses["shop/web:81"] = addresses{ready: []string{backendServer(t, describe)}}
+	twoPorts := strings.Replace(base, "port: 80}]}\n", "port: 80}, {name: alt, port: 81}]}\n", 1)
+	change := func(i int) {
+		p.install(twoPorts, httpRoute("r", strings.Replace(toWeb, "port: 80", fmt.Sprint("port: ", 80+i%2), 1)),
+			httpRoute(fmt.Sprint("other", i), "  hostnames: [o.test]\n"+toWeb))
+	}
+	change(0)
+	clients := p.load("GET", "POST")
+	for i := range 20 {
+		change(i)
+		clients.settle()
+	}
+	clients.stop()
 }
 
 func TestStopLetsRequestsFinish(t *testing.T) {
