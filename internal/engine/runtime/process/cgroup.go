@@ -79,17 +79,19 @@ func (t *cgroupTree) adopt(dir string) error {
 
 // removeGroup kills the processes in a group and removes it.
 func removeGroup(dir string) error {
-	pids, err := cgroups.GetAllPids(dir)
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("cgroup %q: %w", dir, err)
-	}
-	for _, pid := range pids {
-		_ = unix.Kill(pid, unix.SIGKILL)
-	}
+	killGroup(dir)
 	if err := cgroups.RemovePath(dir); err != nil {
 		return fmt.Errorf("cgroup %q: %w", dir, err)
 	}
 	return nil
+}
+
+func killGroup(dir string) {
+	// A group that cannot be read is gone.
+	pids, _ := cgroups.GetAllPids(dir)
+	for _, pid := range pids {
+		_ = unix.Kill(pid, unix.SIGKILL)
+	}
 }
 
 // close removes the node's group; the platform's group above it goes with the last node.
@@ -223,6 +225,16 @@ func (g *cgroup) killedForMemory() bool {
 	}
 	n, err := g.manager.OOMKillCount()
 	return err == nil && n > 0
+}
+
+// kill ends all processes of the group.
+func (g *cgroup) kill() {
+	if g == nil {
+		return
+	}
+	for _, dir := range g.folders {
+		killGroup(dir)
+	}
 }
 
 func (g *cgroup) remove() error {

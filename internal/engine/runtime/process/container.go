@@ -239,7 +239,10 @@ func (r *Runtime) StartContainer(ctx context.Context, id string) error {
 	copied := c.copy(io)
 	go func() {
 		<-c.process.done
-		copied()
+		c.killRest()
+		waitAtMost(copied, drainTime)
+		io.closeNear()
+		<-copied
 		r.finish(c)
 	}()
 	return nil
@@ -363,12 +366,20 @@ func (r *Runtime) fail(c *container, err error) {
 	close(c.stopped)
 }
 
+// killRest ends the children that the program has left behind. In a PID namespace of its own the kernel has done that.
+func (c *container) killRest() {
+	if c.config.GetLinux().GetSecurityContext().GetNamespaceOptions().GetPid() == runtimeapi.NamespaceMode_CONTAINER {
+		return
+	}
+	_ = unix.Kill(-c.process.pid, unix.SIGKILL)
+	c.cgroup.kill()
+}
+
 // finish records the end of a program whose log is complete.
 func (r *Runtime) finish(c *container) {
 	oom := c.cgroup.killedForMemory()
 	c.attached.close()
 	g := r.ended(c, oom)
-	// With the machine's PID namespace children may be left; with its own the kernel has ended them.
 	if err := g.remove(); err != nil {
 		r.config.Log.Warn("cgroup not removed", "container", c.id, "error", err)
 	}

@@ -181,8 +181,10 @@ func program(args ...string) *runtimeapi.ContainerConfig {
 		Metadata: &runtimeapi.ContainerMetadata{Name: "main"},
 		Image:    &runtimeapi.ImageSpec{Image: v1alpha1.HostImage},
 		Command:  args,
-		LogPath:  "main/0.log",
-		Linux:    &runtimeapi.LinuxContainerConfig{SecurityContext: &runtimeapi.LinuxContainerSecurityContext{}},
+		LogPath:  "main/" + newID() + ".log",
+		Linux: &runtimeapi.LinuxContainerConfig{SecurityContext: &runtimeapi.LinuxContainerSecurityContext{
+			NamespaceOptions: &runtimeapi.NamespaceOption{Pid: runtimeapi.NamespaceMode_CONTAINER},
+		}},
 	}
 }
 
@@ -240,10 +242,7 @@ func (b *bench) logs(id string) string {
 // output runs a program in a pod of its own to its end and returns what it wrote.
 func (b *bench) output(c *runtimeapi.ContainerConfig) string {
 	b.Helper()
-	config := podConfig(b.dir, "output")
-	config.LogDirectory = filepath.Join(b.dir, "logs", newID())
-	pod, err := b.RunPodSandbox(b.Context(), config, "process")
-	b.must(err)
+	pod, _ := b.pod("output")
 	defer func() { b.must(b.RemovePodSandbox(b.Context(), pod)) }()
 	id := b.start(pod, c)
 	st := b.wait(id)
@@ -318,3 +317,9 @@ func push(t testing.TB, config v1.Config, entries ...entry) string {
 }
 
 func value64(n int64) *runtimeapi.Int64Value { return &runtimeapi.Int64Value{Value: n} }
+
+// pushApp serves an image with one file that is not below "app".
+func pushApp(t testing.TB) string {
+	t.Helper()
+	return push(t, v1.Config{}, entry{name: "main", content: "main\n"})
+}

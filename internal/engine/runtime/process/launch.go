@@ -135,7 +135,8 @@ func (l *launcher) fork(c *command, remote *os.File) (*process, error) {
 		// The shim lives for milliseconds: it needs neither parallelism nor garbage collection.
 		Env:   []string{"GOMAXPROCS=1", "GOGC=off"},
 		Files: []uintptr{0, 0, 0, remote.Fd()},
-		Sys:   &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL, PidFD: &pidfd, Cloneflags: c.create},
+		// Not Pdeathsig: the library takes a parent in another PID namespace for dead. The shim asks for it.
+		Sys: &syscall.SysProcAttr{Setsid: true, PidFD: &pidfd, Cloneflags: c.create},
 	}
 	for i, f := range c.stdio {
 		attr.Files[i] = f.Fd()

@@ -64,8 +64,8 @@ func (s *stdio) use(terminal *os.File) {
 	}
 }
 
-// copy moves a container's output to its log; the returned function waits for the last byte.
-func (c *container) copy(o *stdio) (wait func()) {
+// copy moves a container's output to its log; the returned channel is closed after the last byte.
+func (c *container) copy(o *stdio) <-chan struct{} {
 	var wg sync.WaitGroup
 	start := func(f *os.File, stream string) {
 		if f == nil {
@@ -73,12 +73,16 @@ func (c *container) copy(o *stdio) (wait func()) {
 		}
 		wg.Go(func() {
 			copyOutput(terminalReader{f}, stream, c.log, &c.attached)
-			_ = f.Close()
 		})
 	}
 	start(o.stdout, "stdout")
 	start(o.stderr, "stderr")
-	return wg.Wait
+	done := make(chan struct{})
+	go func() {
+		wg.Wait()
+		close(done)
+	}()
+	return done
 }
 
 // fanout hands a container's output to the clients attached to it.

@@ -32,6 +32,9 @@ func init() {
 
 // run becomes the program; it returns only with the reason why it did not.
 func run() error {
+	if err := dieWithParent(); err != nil {
+		return err
+	}
 	spec, err := receive()
 	if err != nil {
 		return err
@@ -152,8 +155,8 @@ func setOOMScore(score int) {
 	_ = unix.Close(fd)
 }
 
-// dieWithParent asks for SIGKILL when the node ends. The parent asked the same at the start, but the kernel forgets it
-// when the user changes. If the node ended in between, the other end of the socket is closed.
+// dieWithParent asks for SIGKILL when the node ends; the kernel forgets it when the user changes. If the node has ended
+// already, the other end of the socket is closed.
 func dieWithParent() error {
 	if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0); err != nil {
 		return wrap("tying the program to the node", err)
