@@ -89,7 +89,7 @@ func privateMounts() bool {
 
 // mountsBelow lists mount points strictly below dir, the deepest last.
 func mountsBelow(dir string) ([]string, error) {
-	f, err := os.Open("/proc/self/mountinfo")
+	f, err := os.Open("/proc/thread-self/mountinfo")
 	if err != nil {
 		return nil, fmt.Errorf("listing mounts: %w", err)
 	}

@@ -19,6 +19,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/kubernetes/cmd/kubelet/app"
 	"k8s.io/kubernetes/cmd/kubelet/app/options"
+	"k8s.io/kubernetes/pkg/features"
 	"k8s.io/kubernetes/pkg/kubelet"
 	kubeletconfig "k8s.io/kubernetes/pkg/kubelet/apis/config"
 	"k8s.io/kubernetes/pkg/kubelet/server"
@@ -116,13 +117,15 @@ func limits(config *kubeletconfig.KubeletConfiguration) {
 	config.EvictionHard = map[string]string{"memory.available": "100Mi", "nodefs.available": "200Mi"}
 }
 
-// features are the kubelet's switches that differ from upstream's defaults.
-func features() error {
+// setFeatures sets the kubelet's switches that differ from upstream's defaults.
+func setFeatures() error {
 	gates := map[string]bool{
 		// Image calls say which runtime they are for.
-		"RuntimeClassInImageCriAPI": true,
+		string(features.RuntimeClassInImageCriAPI): true,
 		// In a user namespace some sysctls and the kernel's log are out of reach, and that is no fault.
-		"KubeletInUserNamespace": userns.RunningInUserNS(),
+		string(features.KubeletInUserNamespace): userns.RunningInUserNS(),
+		// Pods have no cgroup of their own that could be resized; their containers have.
+		string(features.InPlacePodLevelResourcesVerticalScaling): false,
 	}
 	if err := utilfeature.DefaultMutableFeatureGate.SetFromMap(gates); err != nil {
 		return fmt.Errorf("setting the kubelet's features: %w", err)
@@ -163,7 +166,7 @@ func newClients(kubeconfig string, heartbeat time.Duration) (clients, error) {
 // the process itself when it cannot go on.
 func startKubelet(c engine.NodeConfig, router *Router) (*kubelet.Kubelet, error) {
 	ctx := context.Background()
-	if err := features(); err != nil {
+	if err := setFeatures(); err != nil {
 		return nil, err
 	}
 	s, err := kubeletServer(c)
@@ -201,7 +204,7 @@ func startKubelet(c engine.NodeConfig, router *Router) (*kubelet.Kubelet, error)
 }
 
 func dependencies(c engine.NodeConfig, api clients, auth server.AuthInterface, tls *server.TLSOptions, router *Router) *kubelet.Dependencies {
-	m := &machine{node: c.Name, root: c.Dir}
+	m := &machine{node: c.Name, root: c.Dir, memory: uint64(max(c.MemoryBytes, 0)), pods: router.Usage}
 	mounts := mounter{mount.NewWithoutSystemd("")}
 	return &kubelet.Dependencies{
 		Auth:                      auth,

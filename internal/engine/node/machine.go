@@ -22,11 +22,18 @@ import (
 // tick is the unit of processor time in /proc/stat: USER_HZ, 100 on every architecture Go runs on.
 const tick = time.Second / 100
 
-// machine tells the kubelet about the machine, read when it asks: no housekeeping and no polling of its own. Usage is
-// the whole machine's, which is what eviction must go by; what a node's own pods use is the sum of their containers.
+// allPods is the name under which the kubelet asks for what the pods of the node use together.
+const allPods = "/pods"
+
+// machine tells the kubelet about the machine, read when it asks: no housekeeping and no polling of its own. The usage
+// of "/" is the whole machine's, which is what eviction must go by, and that of allPods is the node's own.
 type machine struct {
 	// node and root are the node's name and the folder whose file system holds pods and images.
 	node, root string
+	// memory is the node's share of the machine.
+	memory uint64
+	// pods tells what the node's containers use: processor time in nanoseconds, and memory.
+	pods func(context.Context) (cpu, memory uint64, err error)
 
 	mu   sync.Mutex
 	last cpuSample
@@ -73,11 +80,26 @@ func (m *machine) VersionInfo() (*cadvisorapi.VersionInfo, error) {
 	}, nil
 }
 
-// ContainerInfoV2 knows one container, "/", the machine; what containers use is the runtimes' to tell.
+// ContainerInfoV2 knows two: the machine, "/", and allPods. What each container uses is the runtimes' to tell.
 func (m *machine) ContainerInfoV2(name string, _ cadvisorapiv2.RequestOptions) (map[string]cadvisorapiv2.ContainerInfo, error) {
-	if name != "/" {
-		return nil, nil
+	switch name {
+	case "/":
+		return m.everything()
+	case allPods:
+		cpu, memory, err := m.pods(context.Background())
+		if err != nil {
+			return nil, fmt.Errorf("adding up what pods use: %w", err)
+		}
+		return usage(name, m.memory, &cadvisorapiv2.ContainerStats{
+			Timestamp: time.Now(),
+			Cpu:       &cadvisorapi.CpuStats{Usage: cadvisorapi.CpuUsage{Total: cpu}},
+			Memory:    &cadvisorapi.MemoryStats{Usage: memory, WorkingSet: memory},
+		}), nil
 	}
+	return nil, nil
+}
+
+func (m *machine) everything() (map[string]cadvisorapiv2.ContainerInfo, error) {
 	mem, err := memory()
 	if err != nil {
 		return nil, err
@@ -86,21 +108,23 @@ func (m *machine) ContainerInfoV2(name string, _ cadvisorapiv2.RequestOptions) (
 	if err != nil {
 		return nil, err
 	}
-	used := mem["MemTotal"] - mem["MemAvailable"]
-	stats := &cadvisorapiv2.ContainerStats{
+	return usage("/", mem["MemTotal"], &cadvisorapiv2.ContainerStats{
 		Timestamp: cpu.at,
 		Cpu:       &cadvisorapi.CpuStats{Usage: cadvisorapi.CpuUsage{Total: uint64(cpu.used)}},
 		CpuInst:   &cadvisorapiv2.CpuInstStats{Usage: cadvisorapiv2.CpuInstUsage{Total: cpu.rate}},
-		Memory:    &cadvisorapi.MemoryStats{Usage: mem["MemTotal"] - mem["MemFree"], WorkingSet: used, RSS: mem["AnonPages"]},
-	}
-	return map[string]cadvisorapiv2.ContainerInfo{"/": {
-		Spec: cadvisorapiv2.ContainerSpec{
-			HasCpu:    true,
-			HasMemory: true,
-			Memory:    cadvisorapiv2.MemorySpec{Limit: mem["MemTotal"]},
+		Memory: &cadvisorapi.MemoryStats{
+			Usage:      mem["MemTotal"] - mem["MemFree"],
+			WorkingSet: mem["MemTotal"] - mem["MemAvailable"],
+			RSS:        mem["AnonPages"],
 		},
+	}), nil
+}
+
+func usage(name string, memory uint64, stats *cadvisorapiv2.ContainerStats) map[string]cadvisorapiv2.ContainerInfo {
+	return map[string]cadvisorapiv2.ContainerInfo{name: {
+		Spec:  cadvisorapiv2.ContainerSpec{HasCpu: true, HasMemory: true, Memory: cadvisorapiv2.MemorySpec{Limit: memory}},
 		Stats: []*cadvisorapiv2.ContainerStats{stats},
-	}}, nil
+	}}
 }
 
 // GetRequestedContainersInfo knows no containers.

@@ -323,6 +323,16 @@ func (r *Router) ListContainerStats(ctx context.Context, filter *runtimeapi.Cont
 	})
 }
 
+// Usage is what all containers of the node use together: processor time in nanoseconds, and bytes of memory.
+func (r *Router) Usage(ctx context.Context) (cpu, memory uint64, err error) {
+	all, err := r.ListContainerStats(ctx, nil)
+	for _, s := range all {
+		cpu += s.GetCpu().GetUsageCoreNanoSeconds().GetValue()
+		memory += s.GetMemory().GetWorkingSetBytes().GetValue()
+	}
+	return cpu, memory, err
+}
+
 // PodSandboxStats is what a pod uses.
 func (r *Router) PodSandboxStats(ctx context.Context, id string) (*runtimeapi.PodSandboxStats, error) {
 	runtime, err := r.of(ctx, id)
@@ -388,8 +398,16 @@ func (r *Router) ListImages(ctx context.Context, filter *runtimeapi.ImageFilter)
 	return append(images, more...), nil
 }
 
-// ImageStatus tells whether the runtime of the image's handler has it.
+// ImageStatus tells whether the runtime of the image's handler has it. One call of the kubelet names no handler: the one
+// that asks for an image's user when it makes a container, by when the image is in the pod's store. It is told from a
+// call for the default handler by its annotations, which all other calls set. The same name in the other store, if it
+// is there too, has the same user.
 func (r *Router) ImageStatus(ctx context.Context, image *runtimeapi.ImageSpec, verbose bool) (*runtimeapi.ImageStatusResponse, error) {
+	if image.GetRuntimeHandler() == "" && image.GetAnnotations() == nil {
+		if known, err := r.process.ImageStatus(ctx, image, verbose); err == nil && known.GetImage() != nil {
+			return known, nil
+		}
+	}
 	store, err := r.store(ctx, image)
 	if err != nil {
 		return nil, err

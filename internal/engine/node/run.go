@@ -16,6 +16,7 @@ import (
 
 	"github.com/escale-dev/escale/internal/engine"
 	"github.com/escale-dev/escale/internal/engine/runtime/containerd"
+	"github.com/escale-dev/escale/internal/engine/runtime/process"
 )
 
 const (
@@ -24,6 +25,37 @@ const (
 	// stopTimeout bounds the stop; the supervisor kills the process soon after.
 	stopTimeout = 8 * time.Second
 )
+
+// Run runs a node until ctx ends, then stops its pods. It leaves the Node object and the pods' records as they are. The
+// kubelet cannot be stopped, so the process must end soon after Run returns; when the kubelet cannot go on, it ends the
+// process itself.
+func Run(ctx context.Context, c engine.NodeConfig) error {
+	log := quiet()
+	config, err := processConfig(c, log)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
+		return fmt.Errorf("making the folder of node %q: %w", c.Name, err)
+	}
+	runtime, err := process.New(config)
+	if err != nil {
+		return fmt.Errorf("node %q: %w", c.Name, err)
+	}
+	return serve(ctx, c, runtime)
+}
+
+func processConfig(c engine.NodeConfig, log *slog.Logger) (process.Config, error) {
+	var errs [3]error
+	out := process.Config{Node: c.Name, StateDir: filepath.Join(c.Dir, "process"), ImagesDir: c.Images, Log: log}
+	out.NodeAddress, errs[0] = netip.ParseAddr(c.Address)
+	out.Host, errs[1] = netip.ParseAddr(c.PlatformAddress)
+	out.PodCIDR, errs[2] = netip.ParsePrefix(c.PodCIDR)
+	if err := errors.Join(errs[:]...); err != nil {
+		return out, fmt.Errorf("node %q: reading its addresses: %w", c.Name, err)
+	}
+	return out, nil
+}
 
 // serve runs the kubelet on top of the process runtime and containerd until ctx ends, then stops all pods. The process
 // must end after it returns, because the kubelet does not.
@@ -96,7 +128,9 @@ func owner(c engine.NodeConfig) string {
 	return fmt.Sprintf("%s-%08x", c.Name, h.Sum32())
 }
 
-// quiet sends the kubelet's warnings and errors to standard error and drops the rest.
-func quiet() {
-	klog.SetSlogLogger(slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})))
+// quiet makes the log that the kubelet's warnings and errors go to, on standard error; the rest is dropped.
+func quiet() *slog.Logger {
+	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	klog.SetSlogLogger(log)
+	return log
 }

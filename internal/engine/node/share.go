@@ -43,6 +43,9 @@ func reservation(cpu, memory, cpuShare, memoryShare int64) (int64, int64) {
 	return rest(cpu, cpuShare), rest(memory, memoryShare)
 }
 
+// GetPodCgroupRoot names what the machine tells of all pods together; there is no such cgroup.
+func (s *share) GetPodCgroupRoot() string { return allPods }
+
 // GetCapacity adds the size of the node's file system.
 func (s *share) GetCapacity(localStorage bool) v1.ResourceList {
 	fs, err := s.machine.RootFsInfo()

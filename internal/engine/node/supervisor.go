@@ -158,13 +158,13 @@ func (s *Supervisor) keep(ctx context.Context, n *child) {
 	var delay time.Duration
 	for {
 		start := time.Now()
-		err := s.once(ctx, n)
+		end := s.once(ctx, n)
 		if ctx.Err() != nil {
-			s.report(n, EventStopped, ended(err))
+			s.report(n, EventStopped, end)
 			return
 		}
 		delay = nextDelay(delay, time.Since(start))
-		reason := fmt.Sprintf("%s; starting again in %s", ended(err), delay)
+		reason := fmt.Sprintf("%s; starting again in %s", end, delay)
 		if line := lastLine(logPath(n.config.Dir)); line != "" {
 			reason += "; its log ends with: " + line
 		}
@@ -186,21 +186,14 @@ func nextDelay(last, ran time.Duration) time.Duration {
 	return min(2*last, lastDelay)
 }
 
-func ended(err error) string {
-	if err == nil {
-		return "exit status 0"
-	}
-	return err.Error()
-}
-
-// once runs the node's process to its end. The thread that starts it must live as long: the kernel kills the child when
+// once runs the node's process to its end and says how it ended. The thread that starts it must live as long: the kernel kills the child when
 // the thread that made it ends, not when the process does.
-func (s *Supervisor) once(ctx context.Context, n *child) error {
+func (s *Supervisor) once(ctx context.Context, n *child) string {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	log, err := openLog(n.config.Dir)
 	if err != nil {
-		return err
+		return err.Error()
 	}
 	defer log.Close()
 	cmd := exec.CommandContext(ctx, s.config.Executable, "node", "run", "--config", filepath.Join(n.config.Dir, configFile))
@@ -209,7 +202,7 @@ func (s *Supervisor) once(ctx context.Context, n *child) error {
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = killAfter
 	if err := cmd.Start(); err != nil {
-		return fmt.Errorf("starting the process: %w", err)
+		return fmt.Sprintf("starting the process: %v", err)
 	}
 	n.setPID(cmd.Process.Pid)
 	defer n.setPID(0)
@@ -223,7 +216,10 @@ func (s *Supervisor) once(ctx context.Context, n *child) error {
 	err = cmd.Wait()
 	over()
 	<-trimmed
-	return err
+	if cmd.ProcessState != nil {
+		return cmd.ProcessState.String()
+	}
+	return err.Error()
 }
 
 func (n *child) setPID(pid int) {
