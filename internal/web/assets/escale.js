@@ -9,13 +9,13 @@ function morph(now, next) {
     if (now.data !== next.data) now.data = next.data;
     return;
   }
+  if (now.hasAttribute("data-keep")) return;
   for (const { name } of [...now.attributes]) {
     if (name !== "open" && !next.hasAttribute(name)) now.removeAttribute(name);
   }
   for (const { name, value } of next.attributes) {
     if (now.getAttribute(name) !== value) now.setAttribute(name, value);
   }
-  if (now.hasAttribute("data-keep")) return;
   const wanted = new Set([...next.children].map((c) => c.id));
   for (const child of [...now.children]) if (child.id && !wanted.has(child.id)) child.remove();
   let at = now.firstChild;
@@ -41,7 +41,15 @@ function write(time) {
     : s < 172800 ? Math.floor(s / 3600) + "h" : Math.floor(s / 86400) + "d";
   if (time.textContent !== text) time.textContent = text;
 }
-const writeAges = () => document.querySelectorAll("time[data-age]").forEach(write);
+function local(time) {
+  const at = new Date(time.dateTime);
+  const text = at.toLocaleString(document.documentElement.lang, { hourCycle: "h23", month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit" });
+  if (time.textContent !== text) time.textContent = text;
+}
+function writeTimes() {
+  document.querySelectorAll("time[data-age]").forEach(write);
+  document.querySelectorAll("time[data-clock]").forEach(local);
+}
 
 // The page's stream is the page's own address: a new address, from a search for example, is a new stream. It rests
 // while nobody looks, since a browser opens few connections to one host.
@@ -63,7 +71,7 @@ function listen() {
     const next = box.content.firstElementChild;
     const now = document.getElementById(next.id);
     if (now) morph(now, next);
-    writeAges();
+    writeTimes();
     followLogs();
   });
   source.addEventListener("gone", ({ data }) => { source.close(); say(data); });
@@ -188,7 +196,7 @@ document.addEventListener("keydown", (e) => {
 document.addEventListener("visibilitychange", () => { listen(); followLogs(); });
 addEventListener("pageshow", (e) => { if (e.persisted) listen(); });
 
-setInterval(writeAges, 1000);
-writeAges();
+setInterval(writeTimes, 1000);
+writeTimes();
 listen();
 followLogs();
