@@ -1,0 +1,100 @@
+package platform
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+
+	"github.com/escale-dev/escale/internal/engine"
+	"github.com/escale-dev/escale/internal/engine/control"
+	"github.com/escale-dev/escale/internal/portal"
+	"github.com/escale-dev/escale/internal/release"
+	"github.com/escale-dev/escale/internal/traffic"
+	"github.com/escale-dev/escale/internal/web"
+	"github.com/go-logr/logr"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/client-go/kubernetes"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+)
+
+// startCapabilities sets the capabilities up and starts them.
+func (p *Platform) startCapabilities(ctx context.Context) error {
+	ctrl.SetLogger(logr.FromSlogHandler(p.log.Handler()))
+	admin := p.control.Admin()
+	m, err := ctrl.NewManager(admin, manager.Options{
+		Scheme: scheme,
+		Cache:  cache.Options{DefaultTransform: cache.TransformStripManagedFields()},
+		// What the platform measures is served by its own pages, and there is one platform per data directory.
+		Metrics: metricsserver.Options{BindAddress: "0"},
+		Logger:  logr.FromSlogHandler(p.log.Handler()),
+	})
+	if err != nil {
+		return fmt.Errorf("making the controller manager: %w", err)
+	}
+	if p.web, err = web.New(web.Config{
+		Listener: p.cfg.Listeners[PortPortal], Dir: p.cfg.Dir.Portal(), Version: p.cfg.Version, Log: p.log,
+		LoginUsed: func(next string) { p.setPortal(next) },
+	}); err != nil {
+		return err
+	}
+	clientset, err := kubernetes.NewForConfig(admin)
+	if err != nil {
+		return fmt.Errorf("making a client: %w", err)
+	}
+	if err := p.setup(ctx, m, clientset); err != nil {
+		return err
+	}
+	p.setPortal(p.web.LoginURL())
+	p.background("capabilities", m.Start)
+	p.background("portal", p.web.Run)
+	socket, err := control.Listen(p.cfg.Dir)
+	if err != nil {
+		return err
+	}
+	p.background("control socket", func(ctx context.Context) error { return control.Serve(ctx, socket, p) })
+	return nil
+}
+
+// LoginURL is the portal's address with a new one-time token.
+func (p *Platform) LoginURL() string { return p.web.LoginURL() }
+
+// setPortal publishes the address that logs in once.
+func (p *Platform) setPortal(login string) { p.update(func(s *engine.State) { s.PortalURL = login }) }
+
+// setup is the list of capabilities.
+func (p *Platform) setup(ctx context.Context, m ctrl.Manager, clientset kubernetes.Interface) error {
+	gatewayURL := "http://" + p.cfg.Listeners[PortGateway].Addr().String()
+	for _, c := range []struct {
+		name  string
+		setup func(log *slog.Logger) error
+	}{
+		{"release", func(log *slog.Logger) error {
+			return release.Setup(release.Deps{Manager: m, Timeline: p.timeline, GatewayURL: func() string { return gatewayURL }})
+		}},
+		{"traffic", func(log *slog.Logger) error {
+			_, err := traffic.Setup(traffic.Deps{Manager: m, Listener: p.cfg.Listeners[PortGateway], Timeline: p.timeline, Log: log})
+			return err
+		}},
+		{"portal", func(log *slog.Logger) error {
+			return portal.Setup(ctx, portal.Deps{Manager: m, Kube: clientset, Timeline: p.timeline, Web: p.web, Log: log})
+		}},
+	} {
+		if err := c.setup(p.log.With("capability", c.name)); err != nil {
+			return fmt.Errorf("setting up capability %q: %w", c.name, err)
+		}
+	}
+	return nil
+}
+
+// clusterObjects are the objects the cluster holds from the start.
+func (p *Platform) clusterObjects() ([]*unstructured.Unstructured, error) {
+	objects, err := release.ClusterObjects(int32(p.cfg.Listeners[PortGateway].Addr().(*net.TCPAddr).Port))
+	if err != nil {
+		return nil, err
+	}
+	return objects, nil
+}
