@@ -85,7 +85,9 @@ func Parse(name string, b []byte) (File, error) {
 		p.document(d)
 	}
 	if len(p.errs) > 0 {
-		slices.SortStableFunc(p.errs, func(a, b *LineError) int { return cmp.Compare(a.Line, b.Line) })
+		slices.SortStableFunc(p.errs, func(a, b *LineError) int {
+			return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Message, b.Message))
+		})
 		return File{}, joined(p.errs)
 	}
 	if len(p.file.Apps)+len(p.file.Objects) == 0 {

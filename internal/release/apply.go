@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/escale-dev/escale/api/v1alpha1"
@@ -170,18 +171,18 @@ var ErrNoApp = errors.New("no such App")
 
 // Delete removes an App and all that was rendered from it; its pods finish their requests first, which Delete does not
 // wait for. ErrNoApp where there is none.
+//
+// The objects are removed here although they belong to the App: the garbage collector of a cluster whose definitions
+// are new takes half a minute to learn of the kind.
 func Delete(ctx context.Context, c client.Client, namespace, name string) error {
 	app := v1alpha1.App{}
 	app.Namespace, app.Name = namespace, name
 	err := c.Delete(ctx, &app, client.PropagationPolicy(metav1.DeletePropagationBackground))
-	if err == nil {
-		return nil // the rest belongs to it
-	}
-	if !apierrors.IsNotFound(err) && !isNoKind(err) {
+	found := err == nil
+	if err != nil && !apierrors.IsNotFound(err) && !isNoKind(err) {
 		return fmt.Errorf("deleting App %q: %w", name, err)
 	}
-	found := false
-	for _, gvk := range append(rendered, appsv1.SchemeGroupVersion.WithKind("ControllerRevision")) {
+	for _, gvk := range append(slices.Clone(rendered), appsv1.SchemeGroupVersion.WithKind("ControllerRevision")) {
 		list, err := owned(ctx, c, app, gvk)
 		if err != nil {
 			return err

@@ -60,9 +60,14 @@ func released(a Applied) []news {
 func changed(before, after v1alpha1.AppStatus, f Facts) []news {
 	var out []news
 	was, is := condition(before, v1alpha1.ConditionReady), condition(after, v1alpha1.ConditionReady)
-	if was.Status != metav1.ConditionTrue && is.Status == metav1.ConditionTrue {
+	wasReady := was.Status == metav1.ConditionTrue
+	if is.Status == metav1.ConditionTrue && (!wasReady || before.Revision != after.Revision) {
+		since := was.LastTransitionTime.Time
+		if wasReady {
+			since = f.Now // a rollout too quick to be seen: only the pod itself tells how long it took
+		}
 		out = append(out, news{reason: "Ready", action: "became ready", to: after.Revision,
-			message: is.Message, stages: startStages(f, was.LastTransitionTime.Time)})
+			message: is.Message, stages: startStages(f, since)})
 	}
 	was, is = condition(before, v1alpha1.ConditionStalled), condition(after, v1alpha1.ConditionStalled)
 	if is.Status == metav1.ConditionTrue && (was.Status != metav1.ConditionTrue || was.Reason != is.Reason) {
@@ -87,6 +92,9 @@ func startStages(f Facts, since time.Time) []timeline.Stage {
 	}
 	if since.IsZero() {
 		since = f.App.CreationTimestamp.Time
+	}
+	if since.After(last.CreationTimestamp.Time) {
+		since = last.CreationTimestamp.Time
 	}
 	var out []timeline.Stage
 	add := func(name string, at time.Time) {
