@@ -3,6 +3,7 @@ package process
 import (
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -25,7 +26,7 @@ const Name = "escale-process"
 
 // Config is what a runtime needs to know. All fields are required.
 type Config struct {
-	// Node is the name of the node; it names the node's cgroup below "escale".
+	// Node is the name of the node; with StateDir it names the node's cgroup below "escale".
 	Node string
 	// NodeAddress is the address of pods in the machine's network, and the others' gateway.
 	NodeAddress netip.Addr
@@ -33,7 +34,7 @@ type Config struct {
 	PodCIDR netip.Prefix
 	// Host is the platform's address; the machine speaks to pods from it.
 	Host netip.Addr
-	// StateDir holds what belongs to running pods. It is emptied at the start.
+	// StateDir holds what belongs to running pods. It is emptied at the start. No other runtime of the machine uses it.
 	StateDir string
 	// ImagesDir holds unpacked images; several nodes may share it.
 	ImagesDir string
@@ -81,7 +82,7 @@ var (
 	_ cri.ImageManagerService = (*Runtime)(nil)
 )
 
-// New starts a runtime with no pods, after it has removed what an earlier one with the same node name left behind.
+// New starts a runtime with no pods, after it has removed what an earlier one with the same folder left behind.
 // The program must link package shim, which this package does.
 func New(c Config) (*Runtime, error) {
 	if err := c.validate(); err != nil {
@@ -97,7 +98,7 @@ func New(c Config) (*Runtime, error) {
 
 func (r *Runtime) open() error {
 	c := r.config
-	r.cgroups = openCgroups(filepath.Join("escale", c.Node), c.Log)
+	r.cgroups = openCgroups(cgroupOf(c), c.Log)
 	r.addresses = newAddresses(c.PodCIDR, mathrand.Uint32(), c.NodeAddress, c.Host)
 	var err error
 	if r.ids, err = readIDMap(); err != nil {
@@ -117,6 +118,13 @@ func (r *Runtime) open() error {
 	}
 	r.streams, err = serveStreams(r, c.Log)
 	return err
+}
+
+// cgroupOf is the path of the node's cgroup. Cgroups belong to the whole machine, and the nodes of two platforms may
+// have the same name: what tells them apart, and is the same after a restart, is their folder.
+func cgroupOf(c Config) string {
+	sum := sha256.Sum256([]byte(c.StateDir))
+	return filepath.Join("escale", c.Node+"-"+hex.EncodeToString(sum[:4]))
 }
 
 // emptyFolder makes a folder with the given empty folders in it.
