@@ -8,6 +8,7 @@ import (
 
 	"github.com/escale-dev/escale/internal/engine"
 	"github.com/escale-dev/escale/internal/engine/control"
+	"github.com/escale-dev/escale/internal/engine/network/dns"
 	"github.com/escale-dev/escale/internal/portal"
 	"github.com/escale-dev/escale/internal/release"
 	"github.com/escale-dev/escale/internal/traffic"
@@ -96,5 +97,9 @@ func (p *Platform) clusterObjects() ([]*unstructured.Unstructured, error) {
 	if err != nil {
 		return nil, err
 	}
-	return objects, nil
+	resolver, err := dns.Objects(p.network)
+	if err != nil {
+		return nil, err
+	}
+	return append(objects, resolver...), nil
 }

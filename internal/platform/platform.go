@@ -15,6 +15,7 @@ import (
 	"github.com/escale-dev/escale/internal/engine"
 	"github.com/escale-dev/escale/internal/engine/controlplane"
 	"github.com/escale-dev/escale/internal/engine/network"
+	"github.com/escale-dev/escale/internal/engine/network/dns"
 	"github.com/escale-dev/escale/internal/engine/network/proxy"
 	"github.com/escale-dev/escale/internal/engine/node"
 	"github.com/escale-dev/escale/internal/engine/registry"
@@ -236,6 +237,19 @@ func (p *Platform) startNetwork(context.Context) (err error) {
 			p.log.Error("network not removed", "err", err)
 		}
 	})
+	if p.cfg.Isolation == IsolationPrivate {
+		return p.listenInside()
+	}
+	return nil
+}
+
+// listenInside makes the sockets that were opened on the machine's network answer on the platform's own as well.
+func (p *Platform) listenInside() (err error) {
+	for name, l := range p.cfg.Listeners {
+		if p.cfg.Listeners[name], err = network.Merge(l, l.Addr().String()); err != nil {
+			return fmt.Errorf("opening the %s port: %w", name, err)
+		}
+	}
 	return nil
 }
 
@@ -268,11 +282,7 @@ func (p *Platform) startControlPlane(ctx context.Context) error {
 func (p *Platform) apiListener() (net.Listener, error) {
 	outer := p.cfg.Listeners[PortAPI]
 	port := outer.Addr().(*net.TCPAddr).Port
-	addrs := []string{net.JoinHostPort(p.network.Host().String(), strconv.Itoa(port))}
-	if p.cfg.Isolation == IsolationPrivate {
-		addrs = append(addrs, net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
-	}
-	return network.Merge(outer, addrs...)
+	return network.Merge(outer, net.JoinHostPort(p.network.Host().String(), strconv.Itoa(port)))
 }
 
 // startNodes starts the nodes that exist, or the first ones.
@@ -357,14 +367,8 @@ func (p *Platform) startDefinitions(ctx context.Context) error {
 		return err
 	}
 	p.startClusterNetwork(admin)
-	registryListener := p.cfg.Listeners[PortRegistry]
-	if p.cfg.Isolation == IsolationPrivate {
-		if registryListener, err = network.Merge(registryListener, registryListener.Addr().String()); err != nil {
-			return err
-		}
-	}
 	p.background("registry", func(ctx context.Context) error {
-		return registry.Serve(ctx, registryListener, p.cfg.Dir.Registry(), p.log)
+		return registry.Serve(ctx, p.cfg.Listeners[PortRegistry], p.cfg.Dir.Registry(), p.log)
 	})
 	return nil
 }
@@ -372,4 +376,7 @@ func (p *Platform) startDefinitions(ctx context.Context) error {
 // startClusterNetwork starts Service addresses and the cluster's resolver.
 func (p *Platform) startClusterNetwork(admin *rest.Config) {
 	p.background("service proxy", func(ctx context.Context) error { return proxy.Run(ctx, admin, p.network, p.log) })
+	p.background("resolver", func(ctx context.Context) error {
+		return dns.RunCluster(ctx, dns.ClusterConfig{Address: p.network.Host(), Kubeconfig: p.cfg.Dir.Kubeconfig()})
+	})
 }

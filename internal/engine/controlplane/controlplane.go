@@ -93,6 +93,7 @@ func (c *ControlPlane) start(ctx context.Context, cfg Config) error {
 	serverCtx, stopServer := context.WithCancelCause(context.WithoutCancel(ctx))
 	serve, err := apiServer(serverCtx, c.creds, endpoint, cfg.Network, cfg.Listener)
 	if err != nil {
+		stopServer(err)
 		etcd.Close()
 		return err
 	}

@@ -11,10 +11,12 @@ import (
 	"path/filepath"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/klog/v2"
 
 	"github.com/escale-dev/escale/internal/engine"
+	"github.com/escale-dev/escale/internal/engine/network/dns"
 	"github.com/escale-dev/escale/internal/engine/runtime/containerd"
 	"github.com/escale-dev/escale/internal/engine/runtime/process"
 )
@@ -42,7 +44,13 @@ func Run(ctx context.Context, c engine.NodeConfig) error {
 	if err != nil {
 		return fmt.Errorf("node %q: %w", c.Name, err)
 	}
-	return serve(ctx, c, runtime)
+	// The kubelet tells pods that names are resolved at the node's address, so the two live and die together.
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		return dns.RunNode(ctx, dns.NodeConfig{Address: config.NodeAddress, Upstream: c.DNSUpstream})
+	})
+	g.Go(func() error { return serve(ctx, c, runtime) })
+	return g.Wait()
 }
 
 func processConfig(c engine.NodeConfig, log *slog.Logger) (process.Config, error) {
@@ -130,7 +138,7 @@ func owner(c engine.NodeConfig) string {
 
 // quiet makes the log that the kubelet's warnings and errors go to, on standard error; the rest is dropped.
 func quiet() *slog.Logger {
-	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	klog.SetSlogLogger(log)
+	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.Level(-4)}))
+	var kl klog.Level; _ = kl.Set("4"); klog.SetSlogLogger(log)
 	return log
 }
