@@ -17,8 +17,8 @@ type claim struct {
 	device string
 }
 
-// checkConflict refuses a plan that overlaps what the machine uses.
-func checkConflict(plan engine.Network) error {
+// CheckConflict refuses a plan that overlaps what the machine uses for something else than a platform.
+func CheckConflict(plan engine.Network) error {
 	claims, err := claims()
 	if err != nil {
 		return err
@@ -60,15 +60,16 @@ func free(p netip.Prefix, claims []claim) bool {
 	return true
 }
 
-// claims lists the addresses and routes of the machine, less the default route.
+// claims lists the addresses and routes of the machine, less the default route and those of a platform.
 func claims() ([]claim, error) {
 	links, err := netlink.LinkList()
 	if err != nil {
 		return nil, fmt.Errorf("listing interfaces: %w", err)
 	}
-	names := map[int]string{}
+	names, own := map[int]string{}, map[int]bool{}
 	for _, l := range links {
 		names[l.Attrs().Index] = l.Attrs().Name
+		own[l.Attrs().Index] = ours(l.Type(), l.Attrs().Name)
 	}
 	addrs, err := netlink.AddrList(nil, netlink.FAMILY_V4)
 	if err != nil {
@@ -80,7 +81,7 @@ func claims() ([]claim, error) {
 	}
 	var found []claim
 	add := func(n *net.IPNet, link int) {
-		if p, ok := prefix(n); ok && p.Bits() > 0 {
+		if p, ok := prefix(n); ok && p.Bits() > 0 && !own[link] {
 			found = append(found, claim{prefix: p, device: names[link]})
 		}
 	}
@@ -88,7 +89,9 @@ func claims() ([]claim, error) {
 		add(a.IPNet, a.LinkIndex)
 	}
 	for _, r := range routes {
-		add(r.Dst, r.LinkIndex)
+		if r.Protocol != routeProtocol {
+			add(r.Dst, r.LinkIndex)
+		}
 	}
 	return found, nil
 }

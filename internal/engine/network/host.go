@@ -40,7 +40,7 @@ func Setup(plan engine.Network, log *slog.Logger) (_ *Host, err error) {
 	if err := h.removeLeftovers(); err != nil {
 		return nil, err
 	}
-	if err := checkConflict(plan); err != nil {
+	if err := CheckConflict(plan); err != nil {
 		return nil, err
 	}
 	if err := h.create(); err != nil {

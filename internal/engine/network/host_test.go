@@ -305,6 +305,13 @@ func TestSetupRefusesANetworkInUse(t *testing.T) {
 	expectNothing(t)
 }
 
+func TestARunningPlatformIsNoConflict(t *testing.T) {
+	setup(t)
+	if err := CheckConflict(testPlan()); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestSetupNeedsNft(t *testing.T) {
 	needNetwork(t)
 	if _, err := os.Stat("/sbin/nft"); err == nil {
