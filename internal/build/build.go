@@ -52,7 +52,12 @@ func (b *Builder) build(ctx context.Context, dir string, src v1alpha1.Source, ap
 	}
 	defer os.RemoveAll(tmp)
 
-	files, command, err := b.files(ctx, folder, src.Build, app, tmp)
+	program, unlock, err := programFile(folder, tmp)
+	if err != nil {
+		return "", nil, err
+	}
+	defer unlock()
+	files, command, err := b.files(ctx, folder, src.Build, app, program)
 	if err != nil {
 		return "", nil, err
 	}
@@ -74,11 +79,10 @@ func (b *Builder) build(ctx context.Context, dir string, src v1alpha1.Source, ap
 	return repo.Digest(digest.String()).String(), command, nil
 }
 
-// files builds the folder and lists what belongs into the image.
-func (b *Builder) files(ctx context.Context, folder string, build []string, app, tmp string) ([]file, []string, error) {
+// files builds the folder, a Go program to the path program, and lists what belongs into the image.
+func (b *Builder) files(ctx context.Context, folder string, build []string, app, program string) ([]file, []string, error) {
 	if len(build) == 0 && isGoProgram(folder) {
 		b.progress(app, "compiling")
-		program := filepath.Join(tmp, "app")
 		if err := compile(ctx, folder, program); err != nil {
 			return nil, nil, err
 		}

@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -29,6 +30,7 @@ import (
 
 func newBuilder(t *testing.T) *Builder {
 	t.Helper()
+	cache(t)
 	h, err := registry.New(t.TempDir(), slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
@@ -36,6 +38,19 @@ func newBuilder(t *testing.T) *Builder {
 	srv := httptest.NewServer(h)
 	t.Cleanup(srv.Close)
 	return &Builder{Registry: srv.Listener.Addr().String()}
+}
+
+// cache keeps what a test builds out of the user's cache, except for what go itself keeps there.
+func cache(t *testing.T) {
+	t.Helper()
+	user, err := os.UserCacheDir()
+	if err != nil {
+		return
+	}
+	if os.Getenv("GOCACHE") == "" {
+		t.Setenv("GOCACHE", filepath.Join(user, "go-build"))
+	}
+	t.Setenv("XDG_CACHE_HOME", t.TempDir())
 }
 
 // folder makes a folder with the given files; a name that ends in * is executable.
@@ -203,6 +218,22 @@ func TestGoProgramBecomesImageOfTheProgram(t *testing.T) {
 	}
 }
 
+func TestTwoAppsOfOneFolderBuiltAtOnce(t *testing.T) {
+	needGo(t)
+	b := newBuilder(t)
+	dir := folder(t, map[string]string{"go.mod": goMod, "main.go": "package main\n\nfunc main() { println(1) }\n"})
+	var all sync.WaitGroup
+	for _, app := range []string{"demo/web", "demo/worker"} {
+		all.Go(func() {
+			image, command, err := b.Build(t.Context(), dir, v1alpha1.Source{Path: "."}, app)
+			if err != nil || len(command) != 1 || command[0] != "/app/"+filepath.Base(app) {
+				t.Errorf("%s: %q %q %v", app, image, command, err)
+			}
+		})
+	}
+	all.Wait()
+}
+
 func needGo(t *testing.T) {
 	t.Helper()
 	if _, err := exec.LookPath("go"); err != nil {
@@ -330,10 +361,11 @@ func TestCancelledBuildIsKilledWithItsChildren(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
+	b := newBuilder(t)
 	go func() {
 		// The command and its child both hold the pipe open, until they are dead.
 		src := v1alpha1.Source{Path: ".", Build: []string{"/bin/sh", "-c", "exec 3>" + fifo + "; sleep 1000 & sleep 1000"}}
-		_, _, err := newBuilder(t).Build(ctx, dir, src, "shop/web")
+		_, _, err := b.Build(ctx, dir, src, "shop/web")
 		done <- err
 	}()
 	alive, err := os.Open(fifo) // returns when the command has opened it

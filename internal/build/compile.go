@@ -3,10 +3,12 @@ package build
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -23,6 +25,29 @@ func compile(ctx context.Context, folder, program string) error {
 		return fmt.Errorf("the source is a Go program and there is no go command: install Go, or set source.build to the command that builds it: %w", err)
 	}
 	return err
+}
+
+// programFile is where the Go program of a folder is built: the same place each time, because go links nothing anew
+// where the result is there already. Nobody else builds or reads it until unlock is called. Where there is no folder for
+// caches, it is below tmp.
+func programFile(folder, tmp string) (program string, unlock func(), err error) {
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return filepath.Join(tmp, "app"), func() {}, nil
+	}
+	dir := filepath.Join(cache, "escale", "build", fmt.Sprintf("%x", sha256.Sum256([]byte(folder)))[:32])
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", nil, fmt.Errorf("making the build cache: %w", err)
+	}
+	lock, err := os.Open(dir)
+	if err != nil {
+		return "", nil, fmt.Errorf("locking the build cache: %w", err)
+	}
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
+		lock.Close()
+		return "", nil, fmt.Errorf("locking the build cache: %w", err)
+	}
+	return filepath.Join(dir, "app"), func() { lock.Close() }, nil
 }
 
 // run runs a build command in folder. When it fails, the error holds what it printed. When ctx ends, the command and

@@ -7,5 +7,6 @@
 // Invariant: the same content gives the same digest, wherever and whenever it is built, so that deploying what is
 // deployed already changes nothing. Names and the executable bit count; times, owners and the order of a folder do not.
 //
-// It knows nothing of Kubernetes and keeps nothing between builds; go has a cache of its own.
+// It knows nothing of Kubernetes. Between builds it keeps the last program of each Go folder in the user's cache, so that
+// what has not changed is not linked again; everything else go caches itself.
 package build
