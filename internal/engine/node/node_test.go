@@ -93,6 +93,9 @@ func testNode(t *testing.T) (kubernetes.Interface, *Supervisor) {
 	t.Setenv(realNode, "1")
 	s := NewSupervisor(SupervisorConfig{Executable: os.Args[0], Dir: dir, Event: func(node, event, reason string) {
 		t.Logf("%s %s: %s", node, event, reason)
+		if event == EventStopped && reason != "exit status 0" {
+			t.Errorf("%s did not stop as it should: %s", node, reason)
+		}
 	}})
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)

@@ -138,7 +138,7 @@ func owner(c engine.NodeConfig) string {
 
 // quiet makes the log that the kubelet's warnings and errors go to, on standard error; the rest is dropped.
 func quiet() *slog.Logger {
-	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.Level(-4)}))
-	var kl klog.Level; _ = kl.Set("4"); klog.SetSlogLogger(log)
+	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	klog.SetSlogLogger(log)
 	return log
 }
