@@ -91,7 +91,7 @@ func (b *board) set(name, text string, m mark) {
 		b.draw(now)
 		return
 	}
-	fmt.Fprintln(b.out, r.line(now, 0, len(name), b.paint))
+	fmt.Fprintln(b.out, r.line(now, "·", len(name), b.paint))
 }
 
 func (b *board) find(name string, now time.Time) *row {
@@ -138,38 +138,44 @@ func (b *board) draw(now time.Time) {
 	b.drawn = len(lines)
 }
 
-// screen is what a terminal of this size shows. Where the rows are more than the lines, those that are done give way:
-// a line that has scrolled off cannot be rewritten.
+// screen is what a terminal of this size shows. Where the rows are more than the lines, the first of those that are done
+// give way, then the last: a line that has scrolled off cannot be rewritten.
 func screen(rows []row, now time.Time, frame, width, height int, p paint) []string {
 	name := 0
 	for _, r := range rows {
 		name = max(name, utf8.RuneCountInString(r.name))
 	}
-	surplus := len(rows) - max(height, 1)
-	var lines []string
+	surplus := 0
+	if len(rows) > max(height, 2) {
+		surplus = len(rows) - max(height, 2) + 1 // the line that counts them
+	}
 	hidden := 0
-	for i, r := range rows {
-		if surplus >= 0 && hidden <= surplus && surplus > 0 && (r.mark == done || len(rows)-i <= surplus+1-hidden) {
+	var lines []string
+	for _, r := range rows {
+		if r.mark == done && hidden < surplus {
 			hidden++
 			continue
 		}
-		lines = append(lines, r.fit(now, frame, name, width, p))
+		lines = append(lines, r.fit(now, string(spinner[frame%len(spinner)]), name, width, p))
 	}
-	if hidden > 0 {
-		lines = append(lines, fmt.Sprintf("  and %d more", hidden))
+	if over := surplus - hidden; over > 0 {
+		lines = lines[:len(lines)-over]
+	}
+	if surplus > 0 {
+		lines = append(lines, fmt.Sprintf("  and %d more", surplus))
 	}
 	return lines
 }
 
 var spinner = []rune("⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏")
 
-// line is a row as text; frame moves the spinner of one that is under way.
-func (r row) line(now time.Time, frame, nameWidth int, p paint) string {
+// line is a row as text; moving is the sign of one that is under way.
+func (r row) line(now time.Time, moving string, nameWidth int, p paint) string {
 	took := r.took
 	if r.mark == working {
 		took = now.Sub(r.since)
 	}
-	sign := map[mark]string{working: string(spinner[frame%len(spinner)]), done: p.green("✓"), broken: p.red("✗")}[r.mark]
+	sign := map[mark]string{working: moving, done: p.green("✓"), broken: p.red("✗")}[r.mark]
 	name := r.name + strings.Repeat(" ", max(0, nameWidth-utf8.RuneCountInString(r.name)))
 	text := r.text
 	if r.mark == broken {
@@ -179,10 +185,10 @@ func (r row) line(now time.Time, frame, nameWidth int, p paint) string {
 }
 
 // fit cuts the row's text so that the line does not wrap: a wrapped line takes two and could not be rewritten.
-func (r row) fit(now time.Time, frame, nameWidth, width int, p paint) string {
-	if over := visible(r.line(now, frame, nameWidth, p)) - width; over > 0 {
+func (r row) fit(now time.Time, moving string, nameWidth, width int, p paint) string {
+	if over := visible(r.line(now, moving, nameWidth, p)) - width; over > 0 {
 		text := []rune(r.text)
 		r.text = string(text[:max(0, len(text)-over-1)]) + "…"
 	}
-	return r.line(now, frame, nameWidth, p)
+	return r.line(now, moving, nameWidth, p)
 }

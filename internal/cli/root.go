@@ -32,6 +32,8 @@ other. Without --kubeconfig and $KUBECONFIG, commands speak to the platform of t
 		SilenceErrors: true,
 		Version:       p.Version,
 	}
+	// A group runs only to refuse unknown commands; its usage is that of the commands below it.
+	root.SetUsageTemplate(strings.Replace(root.UsageTemplate(), "{{if .Runnable}}", "{{if and .Runnable (not .HasAvailableSubCommands)}}", 1))
 	root.SetVersionTemplate("escale {{.Version}}\n")
 	root.SetIn(p.In)
 	root.SetOut(p.Out)

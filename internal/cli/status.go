@@ -148,7 +148,9 @@ func (s platformStatus) print(w io.Writer, p paint, now time.Time) {
 			fmt.Fprintf(w, "  %-11s %s\n", name, value)
 		}
 	}
-	line("", s.Message)
+	if s.Message != "" {
+		fmt.Fprintf(w, "  %s\n", clean(s.Message))
+	}
 	line("gateway", s.GatewayURL)
 	if s.PortalURL != "" {
 		line("portal", s.PortalURL+"   (`escale open` logs in)")

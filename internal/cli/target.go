@@ -59,7 +59,8 @@ func (t target) place() place {
 	case t.kubeconfig != "":
 		return placeOf([]string{t.kubeconfig})
 	case t.dataDir != "":
-		return place{files: []string{engine.Dir(t.dataDir).Kubeconfig()}, dir: engine.Dir(t.dataDir)}
+		dir := absolute(t.dataDir)
+		return place{files: []string{dir.Kubeconfig()}, dir: dir}
 	case env != "":
 		return placeOf(filepath.SplitList(env))
 	}
@@ -91,9 +92,17 @@ func (t target) dir() engine.Dir {
 		return p.dir
 	}
 	if t.dataDir != "" {
-		return engine.Dir(t.dataDir)
+		return absolute(t.dataDir)
 	}
 	return engine.DefaultDir()
+}
+
+// absolute is a data directory that can be named from any folder.
+func absolute(dir string) engine.Dir {
+	if abs, err := filepath.Abs(dir); err == nil {
+		return engine.Dir(abs)
+	}
+	return engine.Dir(dir)
 }
 
 // cluster is a cluster that has answered.

@@ -21,7 +21,7 @@ func good() Facts {
 		Cgroup: Cgroup{2, []string{"cpu", "memory", "pids"}},
 		Ports:  []Port{{Name: "api", Port: 6443}, {Name: "gateway", Port: 8080}},
 		Dir:    Dir{Path: "/var/lib/escale", Free: 8 << 30}, Network: engine.DefaultNetwork,
-		Containerd: Containerd{true, true, true},
+		Containerd: Containerd{true, true, true, true},
 		Programs:   map[string]string{"go": "/usr/bin/go", "python3": "/usr/bin/python3", "redis-server": "/usr/bin/redis-server"},
 	}
 }
@@ -59,6 +59,7 @@ func TestJudge(t *testing.T) {
 		"network in use":           {func(f *Facts) { f.NetworkConflict = "overlaps eth0" }, "network", Failed, "overlaps eth0"},
 		"docker":                   {func(f *Facts) { f.ForwardDrop = []string{"chain FORWARD of table ip filter"} }, "other firewalls", Warning, "-s 10.42.0.0/15"},
 		"no containerd":            {func(f *Facts) { f.Containerd = Containerd{} }, "containerd", Warning, "apt-get install containerd"},
+		"containerd stopped":       {func(f *Facts) { f.Containerd.Socket = false }, "containerd", Warning, "systemctl start containerd"},
 		"containerd alone":         {func(f *Facts) { f.Containerd = Containerd{Socket: true} }, "containerd", Warning, "runc and containernetworking-plugins"},
 		"no redis":                 {func(f *Facts) { delete(f.Programs, "redis-server") }, "redis-server", Warning, "apt-get install redis-server"},
 		"platform does not answer": {func(f *Facts) { f.Platform = Platform{"ready", "nothing listens"} }, "platform", Warning, "platform.log"},

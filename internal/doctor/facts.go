@@ -72,7 +72,7 @@ type Dir struct {
 }
 
 // Containerd is which of its parts are there.
-type Containerd struct{ Socket, Runc, Plugins bool }
+type Containerd struct{ Installed, Socket, Runc, Plugins bool }
 
 // Platform is the state of the platform; Problem is why it failed or does not answer.
 type Platform struct{ State, Problem string }
@@ -97,7 +97,7 @@ func Gather(ctx context.Context, o Options) Facts {
 		Cgroup: gatherCgroup("/sys/fs/cgroup"), Dir: gatherDir(string(o.Dir)), Network: engine.DefaultNetwork,
 		ForwardDrop: gatherForwardDrop(ctx), Platform: o.Platform, Programs: map[string]string{},
 		Containerd: Containerd{
-			Socket: exists("/run/containerd/containerd.sock"), Runc: find("runc") != "",
+			Installed: find("containerd") != "", Socket: exists("/run/containerd/containerd.sock"), Runc: find("runc") != "",
 			Plugins: exists("/opt/cni/bin/bridge") || exists("/usr/lib/cni/bridge"),
 		},
 	}

@@ -193,6 +193,10 @@ func forwarding(f Facts) Finding {
 }
 
 func containerd(f Facts) Finding {
+	if !f.Containerd.Socket && f.Containerd.Installed {
+		return ok("containerd", "it is installed and does not run: Apps with an image of their own cannot run; those with a source or a command can").
+			level(Warning, "`systemctl start containerd`, if you need them")
+	}
 	if !f.Containerd.Socket {
 		return ok("containerd", "not there: Apps with an image of their own cannot run; those with a source or a command can").
 			level(Warning, "`apt-get install containerd runc containernetworking-plugins`, if you need them")

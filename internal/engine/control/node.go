@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"strings"
 
 	"k8s.io/apimachinery/pkg/util/validation"
 )
@@ -25,11 +24,11 @@ func decodeNode(r io.Reader) (Node, error) {
 func (n Node) Check() error {
 	if n.Name != "" {
 		if wrong := validation.IsDNS1123Label(n.Name); len(wrong) > 0 {
-			return fmt.Errorf("node name %q: %s", n.Name, strings.Join(wrong, "; "))
+			return fmt.Errorf("node name %q: want at most 63 of a-z, 0-9 and -, beginning and ending with one of the first two", n.Name)
 		}
 	}
 	if wrong := validation.IsValidLabelValue(n.Zone); len(wrong) > 0 {
-		return fmt.Errorf("zone %q: %s", n.Zone, strings.Join(wrong, "; "))
+		return fmt.Errorf("zone %q: want at most 63 letters, digits, - and _, beginning and ending with one of the first two", n.Zone)
 	}
 	if n.CPUMillis < 0 || n.MemoryBytes < 0 {
 		return errNegative
