@@ -115,15 +115,22 @@ func newCluster(config *rest.Config) (*cluster, error) {
 
 func verbose() bool { return flag.Lookup("test.v").Value.String() == "true" }
 
-// outsideAddress is one the API server is willing to proxy to, which a loopback address is not.
+// outsideAddress is one the API server is willing to proxy to, which a loopback address is not; empty where the machine
+// has none. The addresses of a platform that runs at the same time come and go with it.
 func outsideAddress() (string, error) {
-	addresses, err := net.InterfaceAddrs()
+	interfaces, err := net.Interfaces()
 	if err != nil {
 		return "", err
 	}
-	for _, a := range addresses {
-		if ip, ok := a.(*net.IPNet); ok && ip.IP.IsGlobalUnicast() && ip.IP.To4() != nil {
-			return ip.IP.String(), nil
+	for _, i := range interfaces {
+		addresses, err := i.Addrs()
+		if err != nil || i.Flags&net.FlagLoopback != 0 || strings.HasPrefix(i.Name, "escale") {
+			continue
+		}
+		for _, a := range addresses {
+			if ip, ok := a.(*net.IPNet); ok && ip.IP.IsGlobalUnicast() && ip.IP.To4() != nil {
+				return ip.IP.String(), nil
+			}
 		}
 	}
 	return "", nil
