@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 	remote "k8s.io/cri-client/pkg"
 	utilexec "k8s.io/utils/exec"
@@ -506,5 +507,36 @@ func TestHostNetworkAndProcesses(t *testing.T) {
 	b.must(err)
 	if got, want := b.logs(id), fmt.Sprintf("%s\n/proc/%d\n", ns, os.Getpid()); got != want {
 		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// A container that runs as root must not reach the program's own file through /proc/PID/exe.
+func TestThisProgramIsOpenedReadOnly(t *testing.T) {
+	b := newBench(t)
+	var st unix.Statfs_t
+	b.must(unix.Fstatfs(int(b.launcher.self.Fd()), &st))
+	if st.Flags&unix.ST_RDONLY == 0 {
+		t.Error("it can be written")
+	}
+}
+
+func BenchmarkPodStart(bm *testing.B) {
+	b := newBench(bm)
+	for bm.Loop() {
+		pod, _ := b.pod("pod")
+		b.start(pod, program("sleep", "1000"))
+		bm.StopTimer()
+		b.must(b.RemovePodSandbox(bm.Context(), pod))
+		bm.StartTimer()
+	}
+}
+
+func BenchmarkLines(b *testing.B) {
+	chunk := []byte(strings.Repeat("one line of a program's output, as long as usual\n", 80))
+	l := lines{stream: "stdout"}
+	var out []byte
+	b.SetBytes(int64(len(chunk)))
+	for b.Loop() {
+		out = l.add(out[:0], time.Time{}, chunk)
 	}
 }

@@ -34,12 +34,16 @@ type cgroupTree struct {
 // that runs containers without limits, and the log says so.
 func openCgroups(parent string, log *slog.Logger) *cgroupTree {
 	t := &cgroupTree{folders: map[string]string{}, unified: cgroups.IsCgroup2UnifiedMode()}
+	var errs []error
 	for name, dir := range findFolders(t.unified, parent) {
 		if err := t.adopt(dir); err != nil {
-			log.Warn("limits are not enforced: cgroup cannot be written", "controller", name, "error", err)
+			errs = append(errs, err)
 			continue
 		}
 		t.folders[name] = dir
+	}
+	if err := errors.Join(errs...); err != nil {
+		log.Warn("limits of pods are not enforced: cgroups cannot be written", "error", err)
 	}
 	return t
 }

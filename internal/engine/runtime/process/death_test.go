@@ -3,6 +3,7 @@ package process
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -14,21 +15,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// playNode is a node with one pod that runs as another user; it says the program's process number and waits to be
-// killed.
+// playNode is a node with one pod that runs as another user where there is one; it says the program's process number
+// and waits to be killed, or for the program to end.
 func playNode() {
-	dir := os.Getenv(nodeEnv)
-	if err := runNode(dir); err != nil {
+	if err := runNode(os.Getenv(nodeEnv), os.Args[1:]); err != nil {
 		fmt.Println(err)
 		os.Exit(1)
 	}
 }
 
-func runNode(dir string) error {
+func runNode(dir string, args []string) error {
 	if err := makeTestNetwork(); err != nil {
 		return err
 	}
-	r, err := New(testConfig("test-death", dir))
+	r, err := New(testConfig(deathNode, dir))
 	if err != nil {
 		return err
 	}
@@ -36,7 +36,7 @@ func runNode(dir string) error {
 	if err != nil {
 		return err
 	}
-	c := program("sleep", "1000")
+	c := program(args...)
 	c.Linux.SecurityContext.RunAsUser = value64(65534)
 	id, err := r.CreateContainer(context.Background(), pod, c, nil)
 	if err != nil {
@@ -46,15 +46,29 @@ func runNode(dir string) error {
 		return err
 	}
 	fmt.Println(r.containers[id].process.pid)
-	select {}
+	<-r.containers[id].stopped
+	b, err := os.ReadFile(r.containers[id].log.path)
+	if err != nil {
+		return err
+	}
+	_, err = os.Stdout.Write(b)
+	return errors.Join(err, r.Close(context.Background()))
 }
+
+// node is a command that plays a node which runs args, in namespaces of its own.
+func node(dir string, args ...string) *exec.Cmd {
+	cmd := exec.Command("/proc/self/exe", args...)
+	cmd.Env = append(os.Environ(), nodeEnv+"="+dir)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
+	return cmd
+}
+
+const deathNode = "test-death"
 
 func TestPodsDieWithTheNode(t *testing.T) {
 	needRoot(t)
 	dir := t.TempDir()
-	cmd := exec.Command("/proc/self/exe")
-	cmd.Env = append(os.Environ(), nodeEnv+"="+dir)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
+	cmd := node(dir, "sleep", "1000")
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -85,8 +99,43 @@ func TestPodsDieWithTheNode(t *testing.T) {
 		t.Fatalf("program %d is still there: %v", pid, err)
 	}
 	// The next node of that name clears away what is left.
-	tree := openCgroups("escale/test-death", testConfig("", dir).Log)
+	tree := openCgroups(cgroupOf(testConfig(deathNode, dir)), testConfig(deathNode, dir).Log)
 	if err := tree.close(); err != nil {
 		t.Error(err)
+	}
+}
+
+// Without root, a platform runs in a user namespace that has a single id.
+func TestSingleUserNamespace(t *testing.T) {
+	needRoot(t)
+	const outside = 65534
+	dir, err := os.MkdirTemp("", "escale-process")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	if err := os.Chown(dir, outside, outside); err != nil {
+		t.Fatal(err)
+	}
+	cmd := node(dir, "sh", "-c", "id -u; echo x > /tmp/x && cat /tmp/x; echo x > /dev/null; ls /proc | grep -c '^1$'; touch /etc/x 2>/dev/null || echo refused")
+	cmd.SysProcAttr.Cloneflags |= syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS
+	one := []syscall.SysProcIDMap{{ContainerID: 0, HostID: outside, Size: 1}}
+	cmd.SysProcAttr.Credential = &syscall.Credential{NoSetGroups: true}
+	cmd.SysProcAttr.UidMappings, cmd.SysProcAttr.GidMappings = one, one
+	var warnings strings.Builder
+	cmd.Stderr = &warnings
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%v: %s%s", err, out, warnings.String())
+	}
+	var text []string
+	for _, line := range strings.Split(string(out), "\n")[1:] {
+		text = append(text, line[strings.LastIndexByte(line, ' ')+1:])
+	}
+	if got, want := strings.Join(text, " "), "0 x 1 refused "; got != want {
+		t.Errorf("got %q, want %q, %s", got, want, warnings.String())
+	}
+	if n := strings.Count(warnings.String(), "own user"); n != 1 {
+		t.Errorf("warned %d times: %s", n, warnings.String())
 	}
 }

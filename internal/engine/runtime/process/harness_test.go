@@ -3,6 +3,7 @@ package process
 import (
 	"archive/tar"
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -83,7 +84,11 @@ func makeTestNetwork() error {
 		return err
 	}
 	bridge := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "escale-10-42"}}
-	if err := netlink.LinkAdd(bridge); err != nil {
+	err = netlink.LinkAdd(bridge)
+	if errors.Is(err, os.ErrExist) {
+		return nil // a worker of the fuzzer, born into the network of its parent
+	}
+	if err != nil {
 		return err
 	}
 	for _, a := range []netip.Addr{testHost, testNode} {

@@ -68,20 +68,42 @@ func (l *launcher) close() error {
 
 // openSelf returns a descriptor above those a child is given, since it is executed by its number.
 func openSelf() (*os.File, error) {
-	tree, err := unix.OpenTree(unix.AT_FDCWD, "/proc/self/exe", unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
+	tree, err := readOnlySelf()
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = unix.Close(tree) }()
-	if err := unix.MountSetattr(tree, "", unix.AT_EMPTY_PATH, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY}); err != nil {
-		return nil, err
-	}
 	const above = 64
 	fd, err := unix.FcntlInt(uintptr(tree), unix.F_DUPFD_CLOEXEC, above)
 	if err != nil {
 		return nil, err
 	}
 	return os.NewFile(uintptr(fd), "self"), nil
+}
+
+// readOnlySelf opens this program through a mount that cannot be written. A program that was started in another mount
+// namespace, or whose file was replaced since, is not found by its path; then the file itself has to do.
+func readOnlySelf() (int, error) {
+	path, err := os.Readlink("/proc/self/exe")
+	if err != nil {
+		return -1, err
+	}
+	tree, err := unix.OpenTree(unix.AT_FDCWD, path, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
+	if err != nil || !isSelf(tree) {
+		if err == nil {
+			_ = unix.Close(tree)
+		}
+		return unix.Open("/proc/self/exe", unix.O_PATH|unix.O_CLOEXEC, 0)
+	}
+	return tree, unix.MountSetattr(tree, "", unix.AT_EMPTY_PATH, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY})
+}
+
+func isSelf(fd int) bool {
+	var self, other unix.Stat_t
+	if unix.Stat("/proc/self/exe", &self) != nil || unix.Fstat(fd, &other) != nil {
+		return false
+	}
+	return self.Dev == other.Dev && self.Ino == other.Ino
 }
 
 // command is a process to start through the shim.
