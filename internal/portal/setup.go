@@ -109,7 +109,7 @@ func (p *portal) addPages(s *web.Server) {
 	s.Page("/{$}", overview)
 
 	app := parse("app.html")
-	app.View = p.appView
+	app.Section, app.View = "/", p.appView
 	s.Page("/apps/{namespace}/{name}", app)
 
 	records := parse("timeline.html")

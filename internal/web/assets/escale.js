@@ -114,8 +114,9 @@ function addLines(lines, id) {
   const rows = lines.map(({ time, text }) => {
     const row = document.createElement("li");
     const at = row.appendChild(document.createElement("time"));
+    const when = new Date(time);
     at.dateTime = at.title = time;
-    at.textContent = time.slice(11, 23);
+    at.textContent = when.toTimeString().slice(0, 8) + "." + String(when.getMilliseconds()).padStart(3, "0");
     row.append(text);
     row.dataset.id = id;
     return row;
