@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/opencontainers/cgroups"
 	"github.com/opencontainers/cgroups/fs"
@@ -28,6 +30,8 @@ type cgroupTree struct {
 	// folders of the node's own group by controller; with version 2 the only key is "". Empty: no cgroups.
 	folders map[string]string
 	unified bool
+	// controllers are those that can be used.
+	controllers []string
 }
 
 // openCgroups makes the node's group and empties it of what an earlier process left. A machine that does not allow
@@ -41,6 +45,10 @@ func openCgroups(parent string, log *slog.Logger) *cgroupTree {
 			continue
 		}
 		t.folders[name] = dir
+		t.controllers = append(t.controllers, name)
+	}
+	if dir, ok := t.folders[""]; ok {
+		errs = append(errs, t.adoptUnified(dir))
 	}
 	if err := errors.Join(errs...); err != nil {
 		log.Warn("limits of pods are not enforced: cgroups cannot be written", "error", err)
@@ -60,6 +68,31 @@ func findFolders(unified bool, parent string) map[string]string {
 		}
 	}
 	return folders
+}
+
+// adoptUnified finds out which controllers groups below a folder of version 2 get: a machine, or a container around
+// this program, may keep some to itself. The others are used.
+func (t *cgroupTree) adoptUnified(dir string) error {
+	var err error
+	if t.controllers, err = delegated(dir); err != nil {
+		delete(t.folders, "")
+		return err
+	}
+	for _, c := range []string{"cpu", "memory", "pids"} {
+		if !slices.Contains(t.controllers, c) {
+			err = errors.Join(err, fmt.Errorf("controller %q is not available", c))
+		}
+	}
+	return err
+}
+
+func delegated(dir string) ([]string, error) {
+	probe := filepath.Join(dir, "probe")
+	if err := fs2.CreateCgroupPath(probe, &cgroups.Cgroup{Resources: &cgroups.Resources{}}); err != nil {
+		return nil, err
+	}
+	b, err := os.ReadFile(filepath.Join(probe, "cgroup.controllers"))
+	return strings.Fields(string(b)), errors.Join(err, os.Remove(probe))
 }
 
 // adopt makes a folder and kills what is left in the groups below it.
@@ -110,9 +143,10 @@ func (t *cgroupTree) close() error {
 
 // cgroup is one container's group. A nil cgroup enforces and knows nothing.
 type cgroup struct {
-	manager cgroups.Manager
-	folders map[string]string
-	unified bool
+	manager     cgroups.Manager
+	folders     map[string]string
+	unified     bool
+	controllers []string
 }
 
 // create makes a group with the given limits.
@@ -120,13 +154,15 @@ func (t *cgroupTree) create(name string, limits *runtimeapi.LinuxContainerResour
 	if len(t.folders) == 0 {
 		return nil, nil
 	}
-	g := &cgroup{folders: map[string]string{}, unified: t.unified}
+	g := &cgroup{folders: map[string]string{}, unified: t.unified, controllers: t.controllers}
 	for c, dir := range t.folders {
 		g.folders[c] = filepath.Join(dir, name)
 	}
 	resources := g.resources(limits)
-	pids := int64(maxProcesses)
-	resources.PidsLimit = &pids
+	if g.has("pids") {
+		pids := int64(maxProcesses)
+		resources.PidsLimit = &pids
+	}
 	var err error
 	if g.manager, err = newManager(g.folders, resources, t.unified); err != nil {
 		return nil, fmt.Errorf("cgroup %q: %w", name, err)
@@ -170,14 +206,15 @@ func (g *cgroup) resources(limits *runtimeapi.LinuxContainerResources) *cgroups.
 			r.MemorySwap = r.Memory
 		}
 	}
-	if g.unified {
+	// The kubelet asks for memory.oom.group here.
+	if g.unified && g.has("memory") {
 		r.Unified = limits.GetUnified()
 	}
 	return r
 }
 
 func (g *cgroup) has(controller string) bool {
-	return g.unified || g.folders[controller] != ""
+	return slices.Contains(g.controllers, controller)
 }
 
 // swapLimited says whether the kernel can be told that memory beyond the limit must not go to swap either.

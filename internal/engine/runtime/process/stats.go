@@ -111,7 +111,7 @@ func (r *Runtime) measure(c *container) (*runtimeapi.ContainerStats, error) {
 
 // read takes the figures from the cgroup, or from the process and its descendants without one.
 func read(g *cgroup, p *process) (figures, error) {
-	if g != nil && g.has("memory") && g.has("cpuacct") {
+	if g != nil && g.has("memory") && (g.unified || g.has("cpuacct")) {
 		return g.figures()
 	}
 	if p == nil {

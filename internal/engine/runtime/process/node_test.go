@@ -28,6 +28,11 @@ func runNode(dir string, args []string) error {
 	if err := makeTestNetwork(); err != nil {
 		return err
 	}
+	if os.Getenv(unifiedEnv) != "" {
+		if err := showUnified(); err != nil {
+			return err
+		}
+	}
 	r, err := New(testConfig(deathNode, dir))
 	if err != nil {
 		return err
@@ -53,6 +58,16 @@ func runNode(dir string, args []string) error {
 	}
 	_, err = os.Stdout.Write(b)
 	return errors.Join(err, r.Close(context.Background()))
+}
+
+// unifiedEnv makes the node see cgroups version 2 only, whatever the machine has.
+const unifiedEnv = "ESCALE_TEST_UNIFIED"
+
+func showUnified() error {
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return err
+	}
+	return unix.Mount("cgroup2", "/sys/fs/cgroup", "cgroup2", 0, "")
 }
 
 // node is a command that plays a node which runs args, in namespaces of its own.
@@ -128,14 +143,34 @@ func TestSingleUserNamespace(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v: %s%s", err, out, warnings.String())
 	}
-	var text []string
-	for _, line := range strings.Split(string(out), "\n")[1:] {
-		text = append(text, line[strings.LastIndexByte(line, ' ')+1:])
-	}
-	if got, want := strings.Join(text, " "), "0 x 1 refused "; got != want {
+	if got, want := textOf(string(out)), "0\nx\n1\nrefused\n"; got != want {
 		t.Errorf("got %q, want %q, %s", got, want, warnings.String())
 	}
 	if n := strings.Count(warnings.String(), "own user"); n != 1 {
 		t.Errorf("warned %d times: %s", n, warnings.String())
+	}
+}
+
+// textOf is what the program of a played node wrote: a line with its number comes first.
+func textOf(out string) string {
+	var text strings.Builder
+	_, log, _ := strings.Cut(out, "\n")
+	for line := range strings.Lines(log) {
+		text.WriteString(strings.SplitN(line, " ", 4)[3])
+	}
+	return text.String()
+}
+
+func TestCgroupsVersion2(t *testing.T) {
+	needRoot(t)
+	cmd := node(t.TempDir(), "sh", "-c", "head -n 1 /sys/fs/cgroup/cgroup.procs; grep -c ^0::/escale/ /proc/self/cgroup")
+	cmd.Env = append(cmd.Env, unifiedEnv+"=1")
+	cmd.SysProcAttr.Cloneflags |= syscall.CLONE_NEWNS
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	if got, want := textOf(string(out)), "1\n1\n"; got != want {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }
