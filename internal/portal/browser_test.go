@@ -17,6 +17,10 @@ import (
 	"github.com/chromedp/cdproto/input"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/escale-dev/escale/api/v1alpha1"
+	"github.com/escale-dev/escale/internal/timeline"
 )
 
 // browser is a headless Chromium that is logged in.
@@ -198,6 +202,7 @@ func TestPortal(t *testing.T) {
 	t.Run("live", func(t *testing.T) { testLive(t, w) })
 	t.Run("logs", func(t *testing.T) { testLogs(t, w) })
 	t.Run("restart", func(t *testing.T) { testRestart(t, w) })
+	t.Run("logout", func(t *testing.T) { testLogout(t, w) })
 }
 
 func testEmpty(t *testing.T, w *world) {
@@ -280,7 +285,8 @@ func testLive(t *testing.T, w *world) {
 	b.open(looks[0], "/?q=basket")
 	b.run(chromedp.Focus(chromedp.CSS(`#apps a.name`)))
 	b.evaluate(`window.before = document.activeElement`)
-	app := appNamed(t, w, "basket")
+	app := &v1alpha1.App{}
+	must(t, w.client.Get(t.Context(), client.ObjectKey{Namespace: "shop", Name: "basket"}, app))
 	app.Status.Observed = 2
 	app.Status.Conditions = readyConditions("c41a09e7")
 	w.writeStatus(app)
@@ -290,7 +296,7 @@ func testLive(t *testing.T, w *world) {
 	}
 	b.open(looks[0], "/timeline?q=wonder")
 	b.waitFor(`document.querySelectorAll(".record").length === 0`)
-	w.timeline.Add(timelineWonder)
+	w.timeline.Add(timeline.Record{Actor: "scale", Action: "wondered", Object: timeline.Object{Kind: "App", Namespace: "shop", Name: "search"}})
 	b.waitFor(`document.querySelectorAll(".record").length === 1`)
 	b.check()
 }
@@ -338,4 +344,22 @@ func testRestart(t *testing.T, w *world) {
 	b.waitFor(`document.getElementById("recent").textContent.includes("portal")`)
 	b.shot("rolling")
 	b.check()
+}
+
+func testLogout(t *testing.T, w *world) {
+	b := newBrowser(t, w.web.LoginURL())
+	for _, l := range looks {
+		b.open(l, "/")
+		b.run(chromedp.Navigate(b.base+"/apps/shop/nothing"), chromedp.WaitVisible(chromedp.CSS(`.entry`)))
+		if got := b.text("main"); !strings.Contains(got, `There is no app "nothing" in namespace "shop".`) {
+			t.Errorf("page of an app that is not there: %s", got)
+		}
+		b.shot(l.name + "-missing")
+	}
+	b.mu.Lock()
+	b.errors = nil // Chromium complains of each 404
+	b.mu.Unlock()
+	b.run(chromedp.Navigate(b.base+"/"), chromedp.Click(chromedp.CSS(`form[action="/logout"] button`)), chromedp.WaitVisible(chromedp.CSS(`#token`)))
+	b.shot("login")
+	b.run(chromedp.SendKeys(chromedp.CSS(`#token`), w.web.NewToken()+kb.Enter), chromedp.WaitVisible(chromedp.CSS(`#apps`)))
 }
