@@ -4,14 +4,12 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// Labels and annotations that every object rendered from an App carries.
+// Labels that every object rendered from an App carries.
 const (
 	// LabelApp names the App an object was rendered from.
 	LabelApp = "escale.dev/app"
 	// LabelRevision is the revision of the App that made a pod: eight hexadecimal digits of the hash of its spec.
 	LabelRevision = "escale.dev/revision"
-	// AnnotationURL is the address at which a routed App answers, as written by `escale deploy` and the App controller.
-	AnnotationURL = "escale.dev/url"
 )
 
 // HostImage is the image of a pod that needs no files of its own: the process runtime runs a program of the machine.
