@@ -3,10 +3,10 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"os/signal"
 
+	"github.com/escale-dev/escale/internal/cli"
 	"github.com/escale-dev/escale/internal/platform"
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
@@ -17,11 +17,12 @@ var version = "0.0.0-dev"
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM)
-	defer stop()
-	root := &cobra.Command{Use: "escale", SilenceUsage: true, SilenceErrors: true}
-	root.AddCommand(platform.Commands(version)...)
-	if err := root.ExecuteContext(ctx); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
+	program := cli.Program{
+		Version:      version,
+		Commands:     platform.Commands(version),
+		NodeCommands: []*cobra.Command{platform.NodeRunCommand()},
 	}
+	code := program.Main(ctx, os.Args[1:])
+	stop()
+	os.Exit(code)
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/escale-dev/escale/internal/engine"
 	"github.com/escale-dev/escale/internal/engine/controlplane"
+	"golang.org/x/sys/unix"
 	"k8s.io/klog/v2"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
@@ -88,6 +89,28 @@ func openLog(dir engine.Dir) (*slog.Logger, func(), error) {
 	log := slog.New(slog.NewTextHandler(f, nil))
 	klog.SetSlogLogger(slog.New(slog.NewTextHandler(f, &slog.HandlerOptions{Level: slog.LevelWarn})))
 	return log, func() { _ = f.Close() }, nil
+}
+
+// mute sends what is written to standard error to the file at path, until unmute is called.
+func mute(path string) (unmute func(), err error) {
+	nothing := func() {}
+	log, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		return nothing, err
+	}
+	defer log.Close()
+	saved, err := unix.FcntlInt(uintptr(unix.Stderr), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return nothing, err
+	}
+	if err := unix.Dup3(int(log.Fd()), unix.Stderr, 0); err != nil {
+		_ = unix.Close(saved)
+		return nothing, err
+	}
+	return func() {
+		_ = unix.Dup3(saved, unix.Stderr, 0)
+		_ = unix.Close(saved)
+	}, nil
 }
 
 // listen opens a TCP listener; flag is the option that chooses another port.

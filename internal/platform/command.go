@@ -14,14 +14,12 @@ import (
 	"github.com/escale-dev/escale/internal/engine/network/private"
 	"github.com/escale-dev/escale/internal/engine/node"
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
+	"golang.org/x/sys/unix"
 )
 
 // Commands are the commands that run the platform or a part of it in the calling process.
 func Commands(version string) []*cobra.Command {
-	nodes := &cobra.Command{Use: "node"}
-	nodes.AddCommand(NodeRunCommand())
-	return []*cobra.Command{upCommand(version), controlPlaneCommand(), nodes}
+	return []*cobra.Command{upCommand(version), controlPlaneCommand()}
 }
 
 // upOptions are the flags of `escale up`.
@@ -96,7 +94,11 @@ func up(ctx context.Context, o upOptions, version string, files []string, stdout
 	if inside {
 		isolation = IsolationPrivate
 	}
-	progress := NewProgress(stderr, isTerminal(stderr))
+	out, err := ownCopy(stderr)
+	if err != nil {
+		return err
+	}
+	progress := NewProgress(out)
 	defer progress.Close()
 	foreground := foreground{options: o, files: files, progress: progress, stdout: stdout}
 	return Run(ctx, Config{
@@ -117,9 +119,16 @@ func upPrivate(listeners map[string]net.Listener) error {
 	return nil
 }
 
-func isTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	return ok && term.IsTerminal(int(f.Fd()))
+// ownCopy is w with a descriptor of its own where it is standard error, which is muted while the platform stops.
+func ownCopy(w io.Writer) (io.Writer, error) {
+	if w != io.Writer(os.Stderr) {
+		return w, nil
+	}
+	fd, err := unix.FcntlInt(os.Stderr.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("copying standard error: %w", err)
+	}
+	return os.NewFile(uintptr(fd), os.Stderr.Name()), nil
 }
 
 // NodeRunCommand runs one node. The platform starts it; people have no use for it, so the help does not list it.

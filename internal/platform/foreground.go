@@ -8,10 +8,16 @@ import (
 	"strings"
 	"time"
 
+	"github.com/escale-dev/escale/api/v1alpha1"
 	"github.com/escale-dev/escale/internal/build"
 	"github.com/escale-dev/escale/internal/engine"
 	"github.com/escale-dev/escale/internal/release"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
 // foreground is what `escale up` shows once the platform is ready.
@@ -24,33 +30,35 @@ type foreground struct {
 
 // ready deploys the files named on the command line, prints where everything is and keeps the status line.
 func (f foreground) ready(ctx context.Context, s engine.State) error {
+	cfg, err := clientcmd.BuildConfigFromFlags("", s.Kubeconfig)
+	if err != nil {
+		return fmt.Errorf("reading the kubeconfig: %w", err)
+	}
+	cfg.QPS, cfg.Burst = 200, 400
 	var urls []string
 	for _, path := range f.files {
 		begun := time.Now()
-		results, err := f.deploy(ctx, s, path)
+		results, err := f.deploy(ctx, s, cfg, path)
 		if err != nil {
 			// The platform is up and worth keeping: what failed can be mended and deployed again.
 			f.report(path, results, err)
 			continue
 		}
-		f.progress.Done("deploy "+path, time.Since(begun))
+		f.progress.Done(path+" answers", time.Since(begun))
 		urls = append(urls, shown(results)...)
 	}
 	f.summary(s, urls)
-	f.progress.Status("running · Ctrl-C stops the platform and everything on it")
-	return nil
+	if !f.progress.terminal {
+		return nil
+	}
+	return f.keepStatus(ctx, cfg)
 }
 
-func (f foreground) deploy(ctx context.Context, s engine.State, path string) ([]release.Result, error) {
+func (f foreground) deploy(ctx context.Context, s engine.State, cfg *rest.Config, path string) ([]release.Result, error) {
 	file, err := release.Load(path)
 	if err != nil {
 		return nil, err
 	}
-	cfg, err := clientcmd.BuildConfigFromFlags("", s.Kubeconfig)
-	if err != nil {
-		return nil, fmt.Errorf("reading the kubeconfig: %w", err)
-	}
-	cfg.QPS, cfg.Burst = 200, 400
 	return release.Deploy(ctx, release.DeployOptions{
 		File: file, Config: cfg, GatewayURL: s.GatewayURL, Timeout: f.options.timeout,
 		Builder:  &build.Builder{Registry: s.Registry, Progress: func(app, step string) { f.progress.Waiting(app + ": " + step) }},
@@ -60,19 +68,14 @@ func (f foreground) deploy(ctx context.Context, s engine.State, path string) ([]
 
 // event turns a step of the deployment into what is shown.
 func (f foreground) event(e release.Event) {
-	if e.Kind != "" {
-		return
-	}
-	switch e.Step {
-	case release.StepServing:
-		f.progress.Done("  "+e.Name+" answers", time.Since(e.Since))
-	case release.StepFailed:
+	switch {
+	case e.Kind != "" || e.Step == release.StepFailed:
+	case e.Step == release.StepServing:
+		f.progress.Line(fmt.Sprintf("    %s serves, %d/%d ready", e.Name, e.Ready, e.Desired))
+	case e.Message != "":
+		f.progress.Waiting(e.Name + ": " + e.Message)
 	default:
-		what := e.Name + ": " + string(e.Step)
-		if e.Message != "" {
-			what = e.Name + ": " + e.Message
-		}
-		f.progress.Waiting(what)
+		f.progress.Waiting(e.Name + ": " + string(e.Step))
 	}
 }
 
@@ -118,4 +121,45 @@ func (f foreground) summary(s engine.State, urls []string) {
 		fmt.Fprintln(f.stdout, "\n  The platform has a network of its own: pods reach each other, and nothing outside.")
 	}
 	fmt.Fprintf(f.stdout, "\n  next: export KUBECONFIG=%s && kubectl get pods -A\n\n", s.Kubeconfig)
+}
+
+// keepStatus shows how many Apps are ready, as a watch tells, until ctx ends.
+func (f foreground) keepStatus(ctx context.Context, cfg *rest.Config) error {
+	c, err := client.NewWithWatch(cfg, client.Options{Scheme: scheme})
+	if err != nil {
+		return fmt.Errorf("making a client: %w", err)
+	}
+	for ctx.Err() == nil {
+		// A watch without a version begins with what exists; the API server ends it now and then.
+		w, err := c.Watch(ctx, &v1alpha1.AppList{})
+		if err != nil {
+			return fmt.Errorf("watching Apps: %w", err)
+		}
+		ready := map[types.NamespacedName]bool{}
+		f.showStatus(ready)
+		for e := range w.ResultChan() {
+			app, ok := e.Object.(*v1alpha1.App)
+			if !ok {
+				break
+			}
+			key := client.ObjectKeyFromObject(app)
+			ready[key] = meta.IsStatusConditionTrue(app.Status.Conditions, v1alpha1.ConditionReady)
+			if e.Type == watch.Deleted {
+				delete(ready, key)
+			}
+			f.showStatus(ready)
+		}
+		w.Stop()
+	}
+	return nil
+}
+
+func (f foreground) showStatus(ready map[types.NamespacedName]bool) {
+	n := 0
+	for _, ok := range ready {
+		if ok {
+			n++
+		}
+	}
+	f.progress.Status(fmt.Sprintf("running · %d of %d apps ready · Ctrl-C stops the platform and everything on it", n, len(ready)))
 }

@@ -16,17 +16,25 @@ import (
 	"k8s.io/client-go/kubernetes"
 )
 
-// waitNodes returns when every node of the platform is Ready.
+// waitNodes returns when every node the platform began with is Ready.
 func (p *Platform) waitNodes(ctx context.Context) error {
-	saved, err := node.Saved(p.cfg.Dir)
-	if err != nil {
+	select {
+	case err := <-p.nodesReady:
 		return err
+	case err := <-p.failed:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
 	}
-	missing := map[string]bool{}
-	for _, n := range saved {
-		missing[n.Name] = true
+}
+
+// names is the set of the nodes' names.
+func names(nodes []engine.NodeConfig) map[string]bool {
+	set := map[string]bool{}
+	for _, n := range nodes {
+		set[n.Name] = true
 	}
-	return p.watchNodes(ctx, missing)
+	return set
 }
 
 // watchNodes returns when none of the named nodes is missing.
@@ -42,7 +50,6 @@ func (p *Platform) watchNodes(ctx context.Context, missing map[string]bool) erro
 			return fmt.Errorf("watching nodes: %w", err)
 		}
 		for open := true; open && len(missing) > 0; {
-			p.cfg.Report.Waiting("node " + strings.Join(sorted(missing), ", "))
 			select {
 			case e, ok := <-w.ResultChan():
 				open = ok
@@ -50,9 +57,6 @@ func (p *Platform) watchNodes(ctx context.Context, missing map[string]bool) erro
 				if n, isNode := e.Object.(*corev1.Node); isNode && nodeReady(n, p.state.StartedAt) {
 					delete(missing, n.Name)
 				}
-			case err := <-p.failed:
-				w.Stop()
-				return err
 			case <-ctx.Done():
 				w.Stop()
 				return fmt.Errorf("waiting for nodes %s: %w", strings.Join(sorted(missing), ", "), ctx.Err())

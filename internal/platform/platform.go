@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"runtime"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -68,11 +69,19 @@ type Platform struct {
 
 	// failed receives the reason why a part ended that should not have.
 	failed chan error
+	// nodesReady receives the result of waiting for the first nodes.
+	nodesReady chan error
 	// stop holds what undoes the start, newest last.
-	stop []func()
+	stop []undo
 
 	mu    sync.Mutex
 	state engine.State
+}
+
+// undo stops one part.
+type undo struct {
+	what string
+	stop func()
 }
 
 // Run starts a platform and keeps it running until ctx ends or a part of it fails. It stops everything it started, in
@@ -133,22 +142,20 @@ func outcome(err error) (state, message string) {
 // start brings the parts up in order, each with what undoes it.
 func (p *Platform) start(ctx context.Context) error {
 	for _, step := range []struct {
-		name string
+		what string
 		run  func(context.Context) error
 	}{
-		{"network", p.startNetwork},
-		{"control plane", p.startControlPlane},
-		{"definitions", p.startDefinitions},
+		{"the network", p.startNetwork},
+		{"the control plane", p.startControlPlane},
+		{"definitions to be served", p.startDefinitions},
 		{"capabilities", p.startCapabilities},
 		{"nodes", p.waitNodes},
 	} {
-		begun := time.Now()
-		p.cfg.Report.Waiting(step.name)
-		p.update(func(s *engine.State) { s.Message = "waiting for " + step.name })
+		p.cfg.Report.Waiting(step.what)
+		p.update(func(s *engine.State) { s.Message = "waiting for " + step.what })
 		if err := step.run(ctx); err != nil {
 			return err
 		}
-		p.done(step.name, time.Since(begun))
 	}
 	p.update(func(s *engine.State) { s.State, s.Message = "ready", "" })
 	p.timeline.Add(timeline.Record{
@@ -212,35 +219,45 @@ func (p *Platform) background(name string, run func(context.Context) error) {
 		}
 		p.fail(fmt.Errorf("%s: %w", name, err))
 	}()
-	p.onStop(func() { cancel(); <-done })
+	p.onStop(name, func() { cancel(); <-done })
 }
 
-func (p *Platform) onStop(f func()) { p.stop = append(p.stop, f) }
+func (p *Platform) onStop(what string, f func()) { p.stop = append(p.stop, undo{what, f}) }
 
+// stopAll stops the parts, newest first. What their libraries write to standard error meanwhile, such as that a
+// connection was closed, goes to the log.
 func (p *Platform) stopAll() {
-	for i := len(p.stop) - 1; i >= 0; i-- {
-		p.stop[i]()
+	unmute, err := mute(logFile(p.cfg.Dir))
+	if err != nil {
+		p.log.Error("standard error not sent to the log", "err", err)
+	}
+	defer unmute()
+	for _, part := range slices.Backward(p.stop) {
+		p.cfg.Report.Waiting(part.what + " to stop")
+		part.stop()
 	}
 }
 
 // startNetwork makes the addresses the other parts listen on.
 func (p *Platform) startNetwork(context.Context) (err error) {
+	begun := time.Now()
 	if p.timeline, err = timeline.Open(p.cfg.Dir.Timeline()); err != nil {
 		return err
 	}
-	p.onStop(func() { _ = p.timeline.Close() })
+	p.onStop("the timeline", func() { _ = p.timeline.Close() })
 	if p.host, err = network.Setup(p.network, p.log); err != nil {
 		return err
 	}
-	p.onStop(func() {
+	p.onStop("the network", func() {
 		if err := p.host.Close(); err != nil {
 			p.log.Error("network not removed", "err", err)
 		}
 	})
 	if p.cfg.Isolation == IsolationPrivate {
-		return p.listenInside()
+		err = p.listenInside()
 	}
-	return nil
+	p.done("network", time.Since(begun))
+	return err
 }
 
 // listenInside makes the sockets that were opened on the machine's network answer on the platform's own as well.
@@ -274,7 +291,7 @@ func (p *Platform) startControlPlane(ctx context.Context) error {
 			p.fail(err)
 		}
 	}()
-	p.onStop(func() { cancel(); _ = p.control.Wait() })
+	p.onStop("the control plane", func() { cancel(); _ = p.control.Wait() })
 	return p.startNodes(ctx)
 }
 
@@ -309,6 +326,15 @@ func (p *Platform) startNodes(ctx context.Context) error {
 			return err
 		}
 	}
+	p.nodesReady = make(chan error, 1)
+	begun := time.Now()
+	go func() {
+		err := p.watchNodes(ctx, names(have))
+		if err == nil {
+			p.done(fmt.Sprintf("%d nodes ready", len(have)), time.Since(begun))
+		}
+		p.nodesReady <- err
+	}()
 	return nil
 }
 
@@ -351,6 +377,7 @@ func (p *Platform) nodeEvent(name, event, reason string) {
 
 // startDefinitions installs what the cluster must hold and starts the parts that need only the API server.
 func (p *Platform) startDefinitions(ctx context.Context) error {
+	begun := time.Now()
 	admin := p.control.Admin()
 	c, err := client.NewWithWatch(admin, client.Options{Scheme: scheme})
 	if err != nil {
@@ -366,6 +393,7 @@ func (p *Platform) startDefinitions(ctx context.Context) error {
 	if err := applyObjects(ctx, c, objects); err != nil {
 		return err
 	}
+	p.done("definitions", time.Since(begun))
 	p.startClusterNetwork(admin)
 	p.background("registry", func(ctx context.Context) error {
 		return registry.Serve(ctx, p.cfg.Listeners[PortRegistry], p.cfg.Dir.Registry(), p.log)

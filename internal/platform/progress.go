@@ -3,8 +3,11 @@ package platform
 import (
 	"fmt"
 	"io"
+	"os"
 	"sync"
 	"time"
+
+	"golang.org/x/term"
 )
 
 // Progress is a Reporter for people. On a terminal the last line says what is being waited for and for how long;
@@ -12,6 +15,7 @@ import (
 type Progress struct {
 	out      io.Writer
 	terminal bool
+	columns  func() int
 	tick     *time.Ticker
 	stop     chan struct{}
 	stopped  chan struct{}
@@ -26,8 +30,17 @@ type Progress struct {
 const clearLine = "\r\x1b[K"
 
 // NewProgress reports to out. Close ends it.
-func NewProgress(out io.Writer, terminal bool) *Progress {
-	p := &Progress{out: out, terminal: terminal, tick: time.NewTicker(time.Second), stop: make(chan struct{}), stopped: make(chan struct{})}
+func NewProgress(out io.Writer) *Progress {
+	p := &Progress{out: out, tick: time.NewTicker(time.Second), stop: make(chan struct{}), stopped: make(chan struct{})}
+	if f, ok := out.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		p.terminal = true
+		p.columns = func() int {
+			if width, _, err := term.GetSize(int(f.Fd())); err == nil && width > 0 {
+				return width
+			}
+			return 80
+		}
+	}
 	go p.animate()
 	return p
 }
@@ -51,11 +64,20 @@ func (p *Progress) draw() {
 	if !p.terminal || p.line == "" {
 		return
 	}
+	line := "  " + p.line
 	if p.timed {
-		fmt.Fprintf(p.out, "%s  %s (%s)", clearLine, p.line, time.Since(p.since).Round(time.Second))
-	} else {
-		fmt.Fprintf(p.out, "%s  %s", clearLine, p.line)
+		line += fmt.Sprintf(" (%s)", time.Since(p.since).Round(time.Second))
 	}
+	fmt.Fprint(p.out, clearLine, fit(line, p.columns()))
+}
+
+// fit cuts a line to the columns of the terminal: one that wraps could not be erased.
+func fit(line string, columns int) string {
+	runes := []rune(line)
+	if len(runes) < columns {
+		return line
+	}
+	return string(runes[:max(columns-2, 0)]) + "…"
 }
 
 // Waiting says what is being waited for now.
