@@ -15,7 +15,9 @@ import (
 
 var noon = time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
 
-func at(seconds int) metav1.Time { return metav1.NewTime(noon.Add(time.Duration(seconds) * time.Second)) }
+func at(seconds int) metav1.Time {
+	return metav1.NewTime(noon.Add(time.Duration(seconds) * time.Second))
+}
 
 func status(revision, condition, reason string, since int) v1alpha1.AppStatus {
 	s := v1alpha1.AppStatus{Revision: revision}
