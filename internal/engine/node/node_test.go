@@ -79,6 +79,7 @@ func testNode(t *testing.T) (kubernetes.Interface, *Supervisor) {
 	}
 	c := planned[0]
 	c.PlatformAddress = network.Host().String()
+	c.DNSUpstream = net.JoinHostPort(c.PlatformAddress, "53")
 	addAddress(t, c.Address)
 	addAddress(t, c.PlatformAddress)
 	dir := engine.Dir(t.TempDir())

@@ -44,12 +44,17 @@ func Run(ctx context.Context, c engine.NodeConfig) error {
 	if err != nil {
 		return fmt.Errorf("node %q: %w", c.Name, err)
 	}
-	// The kubelet tells pods that names are resolved at the node's address, so the two live and die together.
-	g, ctx := errgroup.WithContext(ctx)
+	// The kubelet tells pods that names are resolved at the node's address, so neither goes on without the other; and
+	// pods that finish their work while the node stops still resolve names.
+	g, life := errgroup.WithContext(ctx)
+	names, end := context.WithCancel(context.WithoutCancel(ctx))
 	g.Go(func() error {
-		return dns.RunNode(ctx, dns.NodeConfig{Address: config.NodeAddress, Upstream: c.DNSUpstream})
+		return dns.RunNode(names, dns.NodeConfig{Address: config.NodeAddress, Upstream: c.DNSUpstream})
 	})
-	g.Go(func() error { return serve(ctx, c, runtime) })
+	g.Go(func() error {
+		defer end()
+		return serve(life, c, runtime)
+	})
 	return g.Wait()
 }
 
