@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -101,9 +102,6 @@ func eventRow(event release.Event) (name, text string, m mark) {
 	switch event.Step {
 	case release.StepWaiting:
 		text = event.Message
-		if event.Desired > 0 {
-			text = fmt.Sprintf("%d of %d ready, %s", event.Ready, event.Desired, event.Message)
-		}
 	case release.StepApplied:
 		text = strings.TrimSpace("applied revision " + event.Revision)
 	case release.StepChecking:
@@ -152,10 +150,8 @@ func (e *env) deployed(results []release.Result, err error, f format) error {
 		})
 	}
 	if printed := f.write(e.out, answer, func(bool) {
-		for _, r := range results {
-			if r.Err == nil && r.URL != "" {
-				fmt.Fprintln(e.out, r.URL)
-			}
+		for _, url := range entrances(results) {
+			fmt.Fprintln(e.out, url)
 		}
 	}); printed != nil {
 		return printed
@@ -164,6 +160,25 @@ func (e *env) deployed(results []release.Result, err error, f format) error {
 		return nil
 	}
 	return e.notServing(results)
+}
+
+// entrances are the URLs of Apps that serve, less those below another: the paths of a host that has a front page.
+func entrances(results []release.Result) []string {
+	var urls []string
+	for _, r := range results {
+		if r.Err == nil && r.URL != "" {
+			urls = append(urls, r.URL)
+		}
+	}
+	slices.Sort(urls)
+	urls = slices.Compact(urls)
+	var out []string
+	for _, u := range urls {
+		if !slices.ContainsFunc(out, func(above string) bool { return strings.HasPrefix(u, strings.TrimSuffix(above, "/")+"/") }) {
+			out = append(out, u)
+		}
+	}
+	return out
 }
 
 // notServing tells why Apps do not serve, each with the last it said.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
 	"time"
 
@@ -15,7 +14,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/kubectl/pkg/drain"
 )
 
 // nodesSchema names the form of what `escale node list -o json` prints.
@@ -205,8 +203,8 @@ func (e *env) cordon(ctx context.Context, c *cluster, name string, cordon bool) 
 		fmt.Fprintf(e.err, "node %s was %s already\n", name, word)
 		return nil
 	}
-	if err := drain.RunCordonOrUncordon(c.drainer(ctx, e.err), node, cordon); err != nil {
-		return fmt.Errorf("changing node %q: %w", name, err)
+	if err := c.setCordon(ctx, node, cordon); err != nil {
+		return err
 	}
 	fmt.Fprintf(e.err, "node %s is %s\n", name, word)
 	return nil
@@ -281,50 +279,4 @@ Files that pods keep on the node only are lost.`,
 	}
 	o.bind(c)
 	return c
-}
-
-// drainNode cordons a node and evicts its pods, each a row of the board.
-func (e *env) drainNode(ctx context.Context, b *board, name string, o drainOptions) error {
-	c, err := e.connect(ctx)
-	if err != nil {
-		return err
-	}
-	node, err := c.node(ctx, name)
-	if err != nil {
-		return err
-	}
-	row := "node " + name
-	b.set(row, "cordoned", working)
-	d := c.drainer(ctx, io.Discard)
-	d.Timeout, d.Force = o.timeout, o.force
-	d.OnPodDeletionOrEvictionStarted = func(p *corev1.Pod, _ bool) { b.set("pod "+p.Name, "moving", working) }
-	d.OnPodDeletionOrEvictionFinished = func(p *corev1.Pod, _ bool, err error) {
-		if err != nil {
-			b.set("pod "+p.Name, innermost(err), broken)
-			return
-		}
-		b.set("pod "+p.Name, "moved", done)
-	}
-	if err := drain.RunCordonOrUncordon(d, node, true); err != nil {
-		return fmt.Errorf("cordoning node %q: %w", name, err)
-	}
-	pods, problems := d.GetPodsForDeletion(name)
-	if err := errors.Join(problems...); err != nil {
-		b.set(row, "cordoned, its pods stay", broken)
-		return withNext(fmt.Errorf("draining node %q: %w", name, err), "--force ends such pods; `escale node uncordon %s` takes the node back", name)
-	}
-	b.set(row, fmt.Sprintf("moving %d pods", len(pods.Pods())), working)
-	if err := d.DeleteOrEvictPods(pods.Pods()); err != nil {
-		b.set(row, "cordoned, some pods stay", broken)
-		return withNext(fmt.Errorf("draining node %q: %w", name, err), "`escale status` says what keeps pods; --timeout waits longer")
-	}
-	return nil
-}
-
-// drainer is kubectl's, which knows how pods leave a node.
-func (c *cluster) drainer(ctx context.Context, out io.Writer) *drain.Helper {
-	return &drain.Helper{
-		Ctx: ctx, Client: c.clientset, GracePeriodSeconds: -1, IgnoreAllDaemonSets: true, DeleteEmptyDirData: true,
-		Out: out, ErrOut: out,
-	}
 }

@@ -27,6 +27,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/utils/ptr"
 )
 
 func TestExplain(t *testing.T) {
@@ -188,7 +189,7 @@ func TestPrintStatus(t *testing.T) {
   portal      http://127.0.0.1:7080   (` + "`escale open`" + ` logs in)
   registry    127.0.0.1:5050
   kubeconfig  /d/kubeconfig
-  started in  7.2 s: control plane 4.2 s, nodes 3.0 s
+  start       control plane 4.2 s, nodes 3.0 s
 
 NODE     ZONE   READY          PODS   CPU            MEMORY
 node-1   a      yes            3      0.10 of 0.67   64.0 MiB of 2.0 GiB
@@ -235,8 +236,7 @@ func TestEventRow(t *testing.T) {
 	}{
 		"building":   {release.Event{Name: "web", Step: release.StepBuilding}, "web: building", working},
 		"other kind": {release.Event{Kind: "Secret", Name: "s", Step: release.StepApplied}, "Secret s: applied", done},
-		"waiting":    {release.Event{Name: "web", Step: release.StepWaiting, Message: "waiting for pods", Ready: 1, Desired: 3}, "web: 1 of 3 ready, waiting for pods", working},
-		"job":        {release.Event{Name: "web", Step: release.StepWaiting, Message: "waiting for its time"}, "web: waiting for its time", working},
+		"waiting":    {release.Event{Name: "web", Step: release.StepWaiting, Message: "waiting for pods"}, "web: waiting for pods", working},
 		"serving":    {release.Event{Name: "web", Step: release.StepServing, Revision: "3f", URL: "http://x"}, "web: serving revision 3f http://x", done},
 		"failed":     {release.Event{Name: "web", Step: release.StepFailed, Message: "no such command"}, "web: no such command", broken},
 	} {
@@ -378,5 +378,53 @@ func TestAsWritten(t *testing.T) {
 	got := asWritten(app)
 	if got.Name != "web" || got.Namespace != "shop" || got.Spec.Image != "x" || got.UID != "" || got.ResourceVersion != "" || got.ManagedFields != nil || got.Status.Revision != "" {
 		t.Errorf("got %+v", got)
+	}
+}
+
+func TestEntrances(t *testing.T) {
+	results := []release.Result{
+		{URL: "http://shop.localhost:8080/api/catalog"}, {URL: "http://shop.localhost:8080/"}, {}, {URL: "http://docs.localhost:8080/"},
+		{URL: "http://a.localhost/one"}, {URL: "http://a.localhost/one-more"}, {URL: "http://b.localhost/", Err: release.ErrNotServing},
+	}
+	want := []string{"http://a.localhost/one", "http://a.localhost/one-more", "http://docs.localhost:8080/", "http://shop.localhost:8080/"}
+	if got := entrances(results); !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+func TestToEvict(t *testing.T) {
+	pod := func(name, owner string, change func(*corev1.Pod)) corev1.Pod {
+		p := corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: "shop"}}
+		if owner != "" {
+			p.OwnerReferences = []metav1.OwnerReference{{Kind: owner, Controller: ptr.To(true)}}
+		}
+		if change != nil {
+			change(&p)
+		}
+		return p
+	}
+	pods := []corev1.Pod{
+		pod("web", "ReplicaSet", nil),
+		pod("agent", "DaemonSet", nil),
+		pod("mirror", "Node", func(p *corev1.Pod) { p.Annotations = map[string]string{corev1.MirrorPodAnnotationKey: "x"} }),
+		pod("over", "", func(p *corev1.Pod) { p.Status.Phase = corev1.PodSucceeded }),
+		pod("going", "", func(p *corev1.Pod) { p.DeletionTimestamp = &metav1.Time{} }),
+	}
+	names := func(pods []corev1.Pod) (out []string) {
+		for _, p := range pods {
+			out = append(out, p.Name)
+		}
+		return out
+	}
+	got, err := toEvict(pods, false)
+	if want := []string{"web", "over", "going"}; err != nil || !slices.Equal(names(got), want) {
+		t.Errorf("got %q, %v; want %q", names(got), err, want)
+	}
+	pods = append(pods, pod("bare", "", nil))
+	if _, err := toEvict(pods, false); err == nil || !strings.Contains(err.Error(), `nothing would start pod "bare" of namespace "shop" again`) {
+		t.Errorf("a pod without a controller: got %v", err)
+	}
+	if got, err := toEvict(pods, true); err != nil || len(got) != 4 {
+		t.Errorf("by force: got %q, %v", names(got), err)
 	}
 }

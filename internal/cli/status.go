@@ -157,15 +157,11 @@ func (s platformStatus) print(w io.Writer, p paint, now time.Time) {
 	}
 	line("registry", s.Registry)
 	line("kubeconfig", s.Kubeconfig)
-	var total float64
 	var stages []string
 	for _, stage := range s.Stages {
-		total += stage.Seconds
 		stages = append(stages, fmt.Sprintf("%s %.1f s", stage.Name, stage.Seconds))
 	}
-	if len(stages) > 0 {
-		line("started in", fmt.Sprintf("%.1f s: %s", total, strings.Join(stages, ", ")))
-	}
+	line("start", strings.Join(stages, ", "))
 }
 
 func nodeTable(nodes []nodeStatus, p paint, wide bool) *table {
