@@ -12,8 +12,8 @@
 //     serve, nor on the machine's other addresses. Health check ports of LoadBalancer Services answer on the platform's.
 //
 // Traffic to a Service keeps the address of the pod it comes from. A change is in the kernel as soon as it is seen, at
-// most one synchronisation per minimum interval. Between changes nothing runs but a check each half minute, which
-// repairs the rules if someone flushed them.
+// most one synchronisation per minimum interval, and written once more when changes have settled, in case the first time
+// failed. Otherwise nothing runs but a check each half minute, which repairs the rules if someone flushed them.
 //
 // It serves IPv4 only. Headless Services and those of another proxy (label service.kubernetes.io/service-proxy-name) are
 // left alone, as upstream does.

@@ -29,6 +29,9 @@ import (
 const (
 	// minInterval is the time between two synchronisations; changes in between go together into the next.
 	minInterval = 50 * time.Millisecond
+	// settleInterval is the time after the last change at which rules are written once more. Upstream then removes chains
+	// it had to keep for a second, and writes everything again if the last time failed, of which it does not tell.
+	settleInterval = 1200 * time.Millisecond
 	// checkInterval is the time after which rules are checked although nothing changed.
 	checkInterval = 30 * time.Second
 	// masqueradeBit is the bit of packet marks that upstream uses for what it masquerades.

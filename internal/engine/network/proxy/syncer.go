@@ -38,16 +38,19 @@ func (s *syncer) loop(ctx context.Context) {
 		return
 	case <-s.listed:
 	}
-	check := time.NewTicker(checkInterval)
-	defer check.Stop()
+	next := time.NewTimer(settleInterval)
+	defer next.Stop()
 	for {
+		wait := checkInterval
 		select {
 		case <-ctx.Done():
 			return
 		case <-s.changed:
-		case <-check.C:
+			wait = settleInterval
+		case <-next.C:
 		}
 		s.Proxier.OnServiceSynced()
+		next.Reset(wait)
 		select {
 		case <-ctx.Done():
 			return
