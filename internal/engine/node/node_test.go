@@ -35,6 +35,8 @@ import (
 	"github.com/escale-dev/escale/api/v1alpha1"
 	"github.com/escale-dev/escale/internal/engine"
 	"github.com/escale-dev/escale/internal/engine/enginetest"
+	"github.com/escale-dev/escale/internal/engine/runtime/containerd"
+	"github.com/escale-dev/escale/internal/engine/runtime/containerd/containerdtest"
 )
 
 // realNode in the environment makes the test binary run a real node instead of a pretended one.
@@ -56,8 +58,9 @@ func runRealNode(config string) int {
 	return 0
 }
 
-// testNode runs one real node against a real API server and returns a client and the node's supervisor.
-func testNode(t *testing.T) (kubernetes.Interface, *Supervisor) {
+// testNode runs one real node, the index-th of its network, against a real API server. It returns a client, the node's
+// supervisor and its name.
+func testNode(t *testing.T, index int, socket string) (kubernetes.Interface, *Supervisor, string) {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("runs a real node")
@@ -73,11 +76,11 @@ func testNode(t *testing.T) (kubernetes.Interface, *Supervisor) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	planned, err := Plan(network, nil, 1)
+	planned, err := Plan(network, nil, index+1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := planned[0]
+	c := planned[index]
 	c.PlatformAddress = network.Host().String()
 	c.DNSUpstream = net.JoinHostPort(c.PlatformAddress, "53")
 	addAddress(t, c.Address)
@@ -88,7 +91,7 @@ func testNode(t *testing.T) (kubernetes.Interface, *Supervisor) {
 	c.CPUMillis, c.MemoryBytes = 700, 1<<30
 	c.ServingCert, c.ServingKey = selfSigned(t, c.Address)
 	c.ClientCA = c.ServingCert
-	c.ContainerdSocket = filepath.Join(t.TempDir(), "none.sock")
+	c.ContainerdSocket = socket
 	processClass(t, client)
 
 	t.Setenv(realNode, "1")
@@ -117,7 +120,7 @@ func testNode(t *testing.T) (kubernetes.Interface, *Supervisor) {
 	if err := s.Start(t.Context(), c); err != nil {
 		t.Fatal(err)
 	}
-	return client, s
+	return client, s, c.Name
 }
 
 // addAddress gives the machine an address for the time of the test.
@@ -222,13 +225,13 @@ func ready(p *corev1.Pod) bool {
 	})
 }
 
-func createPod(t *testing.T, client kubernetes.Interface, name string, change func(*corev1.Pod)) *corev1.Pod {
+func createPod(t *testing.T, client kubernetes.Interface, node, name string, change func(*corev1.Pod)) *corev1.Pod {
 	t.Helper()
 	class, second := v1alpha1.RuntimeClassProcess, int64(1)
 	pod := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{GenerateName: name + "-", Namespace: "default"},
 		Spec: corev1.PodSpec{
-			NodeName: "node-a", RuntimeClassName: &class, TerminationGracePeriodSeconds: &second,
+			NodeName: node, RuntimeClassName: &class, TerminationGracePeriodSeconds: &second,
 			Containers: []corev1.Container{{Name: "main", Image: v1alpha1.HostImage, Command: []string{"sleep", "1000"}}},
 		},
 	}
@@ -244,8 +247,8 @@ func createPod(t *testing.T, client kubernetes.Interface, name string, change fu
 
 // TestNode runs pods on a real node.
 func TestNode(t *testing.T) {
-	client, s := testNode(t)
-	n := waitNode(t, client, "node-a")
+	client, s, name := testNode(t, 0, filepath.Join(t.TempDir(), "none.sock"))
+	n := waitNode(t, client, name)
 	if zone := n.Labels[corev1.LabelTopologyZone]; zone != "a" {
 		t.Errorf("the node is in zone %q, want a", zone)
 	}
@@ -256,7 +259,7 @@ func TestNode(t *testing.T) {
 
 	t.Run("a pod starts with its volumes and ends", func(t *testing.T) {
 		began := time.Now()
-		pod := createPod(t, client, "sleeper", nil)
+		pod := createPod(t, client, name, "sleeper", nil)
 		running := waitPod(t, client, pod, "ready", func(_ watch.Event, p *corev1.Pod) bool { return ready(p) })
 		t.Logf("ready after %s", time.Since(began))
 		if len(running.Spec.Volumes) != 1 || running.Status.PodIP == "" {
@@ -271,14 +274,14 @@ func TestNode(t *testing.T) {
 	})
 
 	t.Run("a program that ends is started again", func(t *testing.T) {
-		pod := createPod(t, client, "short", func(p *corev1.Pod) { p.Spec.Containers[0].Command = []string{"true"} })
+		pod := createPod(t, client, name, "short", func(p *corev1.Pod) { p.Spec.Containers[0].Command = []string{"true"} })
 		waitPod(t, client, pod, "restarted", func(_ watch.Event, p *corev1.Pod) bool {
 			return len(p.Status.ContainerStatuses) == 1 && p.Status.ContainerStatuses[0].RestartCount > 0
 		})
 	})
 
 	t.Run("a pod for containerd says what to install", func(t *testing.T) {
-		pod := createPod(t, client, "container", func(p *corev1.Pod) {
+		pod := createPod(t, client, name, "container", func(p *corev1.Pod) {
 			p.Spec.RuntimeClassName = nil
 			p.Spec.Containers[0].Image = "example.org/none:1"
 		})
@@ -294,14 +297,62 @@ func TestNode(t *testing.T) {
 	})
 
 	t.Run("a killed node comes back and starts its pods again", func(t *testing.T) {
-		pod := createPod(t, client, "survivor", nil)
+		pod := createPod(t, client, name, "survivor", nil)
 		first := waitPod(t, client, pod, "ready", func(_ watch.Event, p *corev1.Pod) bool { return ready(p) })
-		if err := syscall.Kill(s.PID("node-a"), syscall.SIGKILL); err != nil {
+		if err := syscall.Kill(s.PID(name), syscall.SIGKILL); err != nil {
 			t.Fatal(err)
 		}
 		waitPod(t, client, pod, "running in another container", func(_ watch.Event, p *corev1.Pod) bool {
 			return ready(p) && p.Status.ContainerStatuses[0].ContainerID != first.Status.ContainerStatuses[0].ContainerID
 		})
+	})
+}
+
+// TestNodeWithContainerd runs pods with images on a real node, through the machine's own folder of networks.
+func TestNodeWithContainerd(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs a real node and a real containerd")
+	}
+	containerdtest.Need(t)
+	if entries, err := os.ReadDir(containerd.CNIDir); err == nil && len(entries) > 0 {
+		t.Skipf("this machine has networks in %s", containerd.CNIDir)
+	}
+	pause, hello := containerdtest.Images(t)
+	socket := containerdtest.Start(t, pause, containerd.CNIDir)
+	client, _, name := testNode(t, 1, socket)
+	waitNode(t, client, name)
+	awaitServiceAccount(t, client)
+
+	greeter := createPod(t, client, name, "greeter", func(p *corev1.Pod) {
+		p.Spec.RuntimeClassName = nil
+		p.Spec.Containers[0] = corev1.Container{
+			Name: "main", Image: hello, Command: []string{"/hello"},
+			Env: []corev1.EnvVar{{Name: "GREETING", Value: "hello from a container"}},
+			ReadinessProbe: &corev1.Probe{PeriodSeconds: 1, ProbeHandler: corev1.ProbeHandler{
+				Exec: &corev1.ExecAction{Command: []string{"/hello", "say", "ready"}},
+			}},
+		}
+	})
+	running := waitPod(t, client, greeter, "ready", func(_ watch.Event, p *corev1.Pod) bool { return ready(p) })
+	if running.Status.ContainerStatuses[0].ImageID == "" {
+		t.Error("the pod's status does not say which image runs")
+	}
+
+	request := func(path string) string {
+		return fmt.Sprintf(`exec 3<>/dev/tcp/%s/8080; printf 'GET %s HTTP/1.0\r\n\r\n' >&3; cat <&3`, running.Status.PodIP, path)
+	}
+	caller := createPod(t, client, name, "caller", func(p *corev1.Pod) {
+		p.Spec.RestartPolicy = corev1.RestartPolicyNever
+		p.Spec.Containers[0].Command = []string{"bash", "-c", "(" + request("/") + ") | grep 'hello from a container' && " + request("/exit")}
+	})
+	ended := waitPod(t, client, caller, "over", func(_ watch.Event, p *corev1.Pod) bool {
+		return p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed
+	})
+	if ended.Status.Phase != corev1.PodSucceeded {
+		t.Errorf("a program of the machine did not reach the container: %+v", ended.Status.ContainerStatuses)
+	}
+	waitPod(t, client, greeter, "started again", func(_ watch.Event, p *corev1.Pod) bool {
+		return ready(p) && p.Status.ContainerStatuses[0].RestartCount == 1
 	})
 }
 
