@@ -225,9 +225,9 @@ func testLooks(t *testing.T, w *world) {
 	b := newBrowser(t, w.web.LoginURL())
 	payment := w.pods("shop", "payment", 2)
 	pages := []struct{ name, path, want string }{
-		{"overview", "/", "stops right after its start (exit code 1, 4 restarts)"},
+		{"overview", "/", "exits with code 1 right after its start"},
 		{"app", "/apps/shop/search", "3 of 3 ready"},
-		{"app-failing", "/apps/shop/payment", "Back-off restarting failed container"},
+		{"app-failing", "/apps/shop/payment", "stops right after its start (exit code 1, 4 restarts)"},
 		{"app-job", "/apps/shop/daily-report", "has not run yet"},
 		{"log", "/apps/shop/payment?pod=" + payment[0].Name, "payment accepted"},
 		{"timeline", "/timeline", "240 requests in flight"},

@@ -234,7 +234,7 @@ func nodeState(n *corev1.Node) (State, string) {
 	for _, c := range n.Status.Conditions {
 		if c.Type == corev1.NodeReady && c.Status == corev1.ConditionTrue {
 			if n.Spec.Unschedulable {
-				return Cordoned, fmt.Sprintf("It takes no new pods. Undo: kubectl uncordon %s", n.Name)
+				return Cordoned, fmt.Sprintf("It takes no new pods. Undo: escale node uncordon %s", n.Name)
 			}
 			return Ready, ""
 		}

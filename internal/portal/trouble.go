@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -18,38 +20,37 @@ import (
 // patience is how long a pod may take to become ready before the portal asks what is wrong.
 const patience = 30 * time.Second
 
-// diagnose says how an App is and, if something is wrong, what, in one sentence. What a pod says comes before what a
-// controller says, since it is nearer to the cause.
+// diagnose says how an App is and, if something is wrong, what, in one sentence. Its controller's words come first, so
+// that the portal and the command line say the same; pods that the controller still has hope for come next.
 func diagnose(a appFacts) (State, string) {
-	app := a.app
-	conditions := app.Status.Conditions
-	state, sentence := overall(app)
-	if state == Suspended || state == Stopped {
-		return state, sentence
+	state, text := overall(a.app)
+	if state == Suspended || state == Stopped || state == Waiting {
+		return state, text
 	}
-	if wrong := podTrouble(a); wrong != "" {
-		if app.Status.Observed > 0 {
-			return Degraded, wrong
-		}
-		return Failing, wrong
+	wrong := text
+	if state != Failing {
+		wrong = cmp.Or(podTrouble(a), deploymentTrouble(a.deployments))
 	}
-	if c := meta.FindStatusCondition(conditions, v1alpha1.ConditionStalled); c != nil && c.Status == metav1.ConditionTrue {
-		return Failing, c.Message
+	switch {
+	case wrong == "":
+		return state, text
+	case a.app.Status.Observed > 0:
+		return Degraded, wrong
 	}
-	if wrong := deploymentTrouble(a.deployments); wrong != "" {
-		return Failing, wrong
-	}
-	return state, sentence
+	return Failing, wrong
 }
 
 // overall is the state as the App's own status tells it.
 func overall(app v1alpha1.App) (State, string) {
 	ready := meta.FindStatusCondition(app.Status.Conditions, v1alpha1.ConditionReady)
+	stalled := meta.FindStatusCondition(app.Status.Conditions, v1alpha1.ConditionStalled)
 	switch {
 	case app.Spec.Suspend:
 		return Suspended, "Its controller changes nothing until suspend is taken out of the spec."
 	case ready == nil || app.Status.ObservedGeneration < app.Generation:
 		return Waiting, "The platform has not acted on the latest change yet."
+	case stalled != nil && stalled.Status == metav1.ConditionTrue:
+		return Failing, sentence(stalled.Message)
 	case ready.Status == metav1.ConditionTrue && app.Spec.Schedule != "":
 		return Scheduled, ""
 	case ready.Status == metav1.ConditionTrue && app.Status.Desired == 0:
@@ -57,9 +58,9 @@ func overall(app v1alpha1.App) (State, string) {
 	case ready.Status == metav1.ConditionTrue:
 		return Ready, ""
 	case meta.IsStatusConditionTrue(app.Status.Conditions, v1alpha1.ConditionReconciling):
-		return RollingOut, ready.Message
+		return RollingOut, sentence(ready.Message)
 	}
-	return NotReady, ready.Message
+	return NotReady, sentence(ready.Message)
 }
 
 // podTrouble is the first pod's trouble, and how many more pods are in trouble.
@@ -102,7 +103,7 @@ func whatIsWrong(pod *corev1.Pod, events []corev1.Event, now time.Time) string {
 	}
 	name := fmt.Sprintf("Pod %q", pod.Name)
 	if c := podCondition(pod, corev1.PodScheduled); c != nil && c.Reason == corev1.PodReasonUnschedulable {
-		return fmt.Sprintf("%s fits on no node: %s", name, sentence(c.Message))
+		return fmt.Sprintf("%s fits on no node: %s", name, ended(c.Message))
 	}
 	for _, s := range containerStatuses(pod) {
 		if text := containerTrouble(pod, s); text != "" {
@@ -110,14 +111,14 @@ func whatIsWrong(pod *corev1.Pod, events []corev1.Event, now time.Time) string {
 		}
 	}
 	if pod.Status.Phase == corev1.PodFailed {
-		return fmt.Sprintf("%s failed: %s", name, sentence(cmp.Or(pod.Status.Message, pod.Status.Reason, "it gives no reason")))
+		return fmt.Sprintf("%s failed: %s", name, ended(cmp.Or(pod.Status.Message, pod.Status.Reason, "it gives no reason")))
 	}
 	if now.Sub(pod.CreationTimestamp.Time) < patience {
 		return ""
 	}
 	for _, e := range events {
 		if e.InvolvedObject.Kind == "Pod" && e.InvolvedObject.Name == pod.Name && e.Type == corev1.EventTypeWarning {
-			return fmt.Sprintf("%s is not ready: %s", name, sentence(e.Message))
+			return fmt.Sprintf("%s is not ready: %s", name, ended(e.Message))
 		}
 	}
 	return name + " runs but is not ready."
@@ -134,9 +135,9 @@ func containerTrouble(pod *corev1.Pod, s corev1.ContainerStatus) string {
 		case "CrashLoopBackOff":
 			return fmt.Sprintf("stops right after its start%s (%s, %s).", in, exit(s.LastTerminationState.Terminated), times(s.RestartCount, "restart"))
 		case "ImagePullBackOff", "ErrImagePull", "InvalidImageName", "ErrImageNeverPull":
-			return fmt.Sprintf("cannot get its image %q%s: %s", s.Image, in, sentence(w.Message))
+			return fmt.Sprintf("cannot get its image %q%s: %s", s.Image, in, ended(w.Message))
 		case "CreateContainerConfigError", "CreateContainerError", "RunContainerError":
-			return fmt.Sprintf("cannot start%s: %s", in, sentence(w.Message))
+			return fmt.Sprintf("cannot start%s: %s", in, ended(w.Message))
 		}
 	}
 	if t := s.State.Terminated; t != nil && t.ExitCode != 0 {
@@ -220,13 +221,25 @@ func wasReady(pod *corev1.Pod) bool {
 		c.LastTransitionTime.Sub(pod.Status.StartTime.Time) > patience
 }
 
-// sentence ends a text as a sentence ends.
-func sentence(s string) string {
+// ended is the rest of a sentence, with its end.
+func ended(s string) string {
 	s = strings.TrimSpace(s)
 	if s == "" || strings.ContainsAny(s[len(s)-1:], ".!?") {
 		return s
 	}
 	return s + "."
+}
+
+// sentence begins a text as a sentence does, unless its first word is a name, and ends it.
+func sentence(s string) string {
+	s = ended(s)
+	word, _, _ := strings.Cut(s, " ")
+	word = strings.TrimRight(word, ".,:;!?")
+	if word == "" || strings.ContainsFunc(word, func(r rune) bool { return !unicode.IsLower(r) }) {
+		return s
+	}
+	first, size := utf8.DecodeRuneInString(s)
+	return string(unicode.ToUpper(first)) + s[size:]
 }
 
 // times counts in words: "1 restart", "3 restarts".

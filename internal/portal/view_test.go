@@ -134,7 +134,7 @@ func TestDiagnose(t *testing.T) {
 	late := appsv1.Deployment{ObjectMeta: objectOf("search")}
 	late.Status.Conditions = []appsv1.DeploymentCondition{{Type: appsv1.DeploymentProgressing, Status: corev1.ConditionFalse, Message: `ReplicaSet "x" has timed out progressing.`}}
 	stalled := unserved(0, 3, "False")
-	stalled.Conditions = append(stalled.Conditions, cond(v1alpha1.ConditionStalled, "True", "NoImage", `Image is missing; run "escale deploy".`))
+	stalled.Conditions = append(stalled.Conditions, cond(v1alpha1.ConditionStalled, "True", "NoImage", `image is missing; run "escale deploy"`))
 	for _, c := range []struct {
 		name    string
 		app     v1alpha1.App
@@ -151,12 +151,13 @@ func TestDiagnose(t *testing.T) {
 		{"job", func() v1alpha1.App { a := searchApp(served(0, 0)); a.Spec.Schedule = "* * * * *"; return a }(), nil, nil, Scheduled, ""},
 		{"rolling out", searchApp(unserved(1, 3, "True")), []corev1.Pod{good}, nil, RollingOut, "1 of 3 pods are ready."},
 		{"not ready, nobody acts", searchApp(unserved(1, 3, "False")), nil, nil, NotReady, "1 of 3 pods are ready."},
-		{"pod comes before the controller", searchApp(stalled), []corev1.Pod{bad}, nil, Failing, `Pod "bad" stops right after its start (exit code 1, 4 restarts).`},
+		{"controller's words come first", searchApp(stalled), []corev1.Pod{bad}, nil, Failing, `Image is missing; run "escale deploy".`},
+		{"stalled while an older revision serves", searchApp(func() v1alpha1.AppStatus { s := *stalled.DeepCopy(); s.Observed = 2; return s }()), nil, nil, Degraded, `Image is missing; run "escale deploy".`},
 		{"others still serve", searchApp(unserved(1, 3, "False")), []corev1.Pod{good, bad}, nil, Degraded, `Pod "bad" stops right after its start (exit code 1, 4 restarts).`},
 		{"two pods", searchApp(unserved(0, 3, "False")), []corev1.Pod{bad, bad}, nil, Failing, `Pod "bad" stops right after its start (exit code 1, 4 restarts); one more pod is in trouble.`},
 		{"three pods", searchApp(unserved(0, 3, "False")), []corev1.Pod{bad, bad, bad}, nil, Failing, `Pod "bad" stops right after its start (exit code 1, 4 restarts); 2 more pods are in trouble.`},
 		{"stalled", searchApp(stalled), nil, nil, Failing, `Image is missing; run "escale deploy".`},
-		{"no progress", searchApp(unserved(1, 3, "True")), nil, []appsv1.Deployment{late}, Failing, `ReplicaSet "x" has timed out progressing.`},
+		{"no progress", searchApp(unserved(1, 3, "True")), nil, []appsv1.Deployment{late}, Degraded, `ReplicaSet "x" has timed out progressing.`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			state, problem := diagnose(appFacts{now: noon, app: c.app, pods: c.pods, deployments: c.deploys})
@@ -223,7 +224,7 @@ func TestTree(t *testing.T) {
 			pods:        []corev1.Pod{podWith("o2", corev1.ContainerStatus{}, true, "old"), podWith("o1", corev1.ContainerStatus{RestartCount: 2}, true, "old"), podWith("n1", crashed(1, 0, "", 1), false, "new")},
 			routes:      []gatewayv1.HTTPRoute{route}, nodes: []corev1.Node{node},
 		}, `App search: Ready, revision aaaa1111
-  HTTPRoute route: Refused, no Service "search".
+  HTTPRoute route: Refused, No Service "search".
   Deployment deploy: Rolling out, 2 of 2 ready
     ReplicaSet new: Failing, 0 of 1 ready, revision aaaa1111
       Pod n1: Crashing, node-a, zone a, Pod "n1" stops right after its start (exit code 1, 1 restart)., 1 restarts
@@ -299,7 +300,7 @@ func TestOverview(t *testing.T) {
 	if a.Name != "node-a" || a.CPU.Cores() != "0.25 / 2" || a.Memory.GiB() != "0.5 / 4 GiB" || a.Pods.Count() != "1 / 110" || a.CPU.Percent() != 13 {
 		t.Errorf("node: %+v, %s, %s, %s, %d %%", a, a.CPU.Cores(), a.Memory.GiB(), a.Pods.Count(), a.CPU.Percent())
 	}
-	if v.Nodes[1].Problem != "kubelet stopped posting node status." || v.Nodes[2].State != Cordoned {
+	if v.Nodes[1].Problem != "Kubelet stopped posting node status." || v.Nodes[2].State != Cordoned {
 		t.Errorf("nodes: %+v", v.Nodes)
 	}
 	for query, want := range map[string]int{"search": 2, "SHOP bro": 1, "not ready": 1, "nothing": 0} {
@@ -415,6 +416,17 @@ func TestEveryStateHasALevel(t *testing.T) {
 	for _, s := range []State{Ready, Running, Accepted, Scheduled, Waiting, Starting, RollingOut, Stopping, Degraded, Cordoned, Failing, Crashing, NoImage, NoNode, NotReady, Refused, Failed} {
 		if s.Level() == "off" {
 			t.Errorf("%s has no level", s)
+		}
+	}
+}
+
+func TestSentence(t *testing.T) {
+	for in, want := range map[string]string{
+		"": "", "pod \"x\" is gone": "Pod \"x\" is gone.", "Done!": "Done!", "node-a is gone": "node-a is gone.",
+		"1 of 2 pods": "1 of 2 pods.", "était là": "Était là.", " spaced ": "Spaced.",
+	} {
+		if got := sentence(in); got != want {
+			t.Errorf("sentence(%q) = %q, want %q", in, got, want)
 		}
 	}
 }

@@ -413,7 +413,7 @@ func (w *world) shop() {
 	w.app(service{namespace: "shop", name: "payment", port: 8080, route: "/payment", replicas: 2, ready: 1, revision: "5be80d12", url: "http://127.0.0.1:8080/payment", conditions: []metav1.Condition{
 		cond(v1alpha1.ConditionReady, "False", "PodsNotReady", "1 of 2 pods are ready."),
 		cond(v1alpha1.ConditionReconciling, "False", "Settled", ""),
-		cond(v1alpha1.ConditionStalled, "True", "PodFails", `Pod "payment" exits with code 1 right after its start; read its log with: escale logs payment -n shop.`),
+		cond(v1alpha1.ConditionStalled, "True", "PodFails", `pod "payment-5be8" exits with code 1 right after its start: "variable PROVIDER_URL is not set"`),
 	}})
 	w.app(service{namespace: "shop", name: "fulfilment-worker", replicas: 1, ready: 1, revision: "07d6b3f0", conditions: readyConditions("07d6b3f0")})
 	w.app(service{namespace: "shop", name: "postgres", port: 5432, replicas: 1, ready: 1, revision: "e2c94511", conditions: readyConditions("e2c94511")})

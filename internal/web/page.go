@@ -130,7 +130,7 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	}
 	tmpl, section := failure, "-"
 	if e.login {
-		tmpl = entry
+		tmpl, section = entry, ""
 	}
 	s.render(w, e.Code, tmpl, frame{Title: view.Title() + " · Escale", Section: section, View: view})
 }
