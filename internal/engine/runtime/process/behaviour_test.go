@@ -116,6 +116,27 @@ func (b *bench) waitLog(id, want string) {
 	}
 }
 
+func TestAStopThatIsCalledOffKillsNothing(t *testing.T) {
+	b := newBench(t)
+	pod, _ := b.pod("pod")
+	id := b.start(pod, shell("trap '' TERM; read x"))
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := b.StopContainer(ctx, id, 1000); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestAClosedRuntimeStartsNothing(t *testing.T) {
+	b := newBench(t)
+	null, err := os.Open(os.DevNull)
+	b.must(err)
+	b.must(b.Close(t.Context()))
+	if _, err := b.launcher.fork(&command{stdio: [3]*os.File{null, null, null}}, null); !errors.Is(err, errClosed) {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestEverythingCanBeRemovedTwice(t *testing.T) {
 	b := newBench(t)
 	pod, _ := b.pod("pod")

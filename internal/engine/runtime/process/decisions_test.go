@@ -288,9 +288,9 @@ func TestIDMap(t *testing.T) {
 
 func TestCPUSample(t *testing.T) {
 	at := time.Unix(100, 0)
-	s := cpuSample{}.advance(at, time.Second)
-	if s.rate != 0 {
-		t.Errorf("first reading: rate %d", s.rate)
+	s := cpuSample{at: at.Add(-4 * time.Second)}.advance(at, time.Second)
+	if s.rate != 250_000_000 {
+		t.Errorf("since the start: rate %d", s.rate)
 	}
 	s = s.advance(at.Add(2*time.Second), 2*time.Second)
 	if s.rate != 500_000_000 {

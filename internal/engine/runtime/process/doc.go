@@ -24,7 +24,8 @@
 //
 // # What it does not do
 //
-// Programs are isolated from each other as far as namespaces, capabilities, no_new_privs and cgroups go. Seccomp,
+// The machine's /etc is visible as it is: a container that runs as root can read what root can read there. Programs are
+// isolated from each other as far as namespaces, capabilities, no_new_privs and cgroups go. Seccomp,
 // AppArmor and SELinux profiles are accepted and not applied; user names, user namespaces of pods (hostUsers: false),
 // shared PID namespaces and image volumes are refused. CAP_MKNOD is never given to an unprivileged container, because
 // there is no device filter. Mounts are private whatever propagation was asked. The size of what a container writes to

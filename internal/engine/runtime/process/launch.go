@@ -26,6 +26,7 @@ type launcher struct {
 	// ownPIDs is the PID namespace to come back to.
 	ownPIDs *os.File
 	calls   chan func()
+	closed  chan struct{}
 }
 
 func newLauncher() (*launcher, error) {
@@ -38,31 +39,39 @@ func newLauncher() (*launcher, error) {
 		_ = own.Close()
 		return nil, fmt.Errorf("opening this program: %w", err)
 	}
-	l := &launcher{self: self, ownPIDs: own, calls: make(chan func())}
+	l := &launcher{self: self, ownPIDs: own, calls: make(chan func()), closed: make(chan struct{})}
 	go l.loop()
 	return l, nil
 }
 
 func (l *launcher) loop() {
 	runtime.LockOSThread() // never unlocked: the thread ends with the loop
-	for call := range l.calls {
-		call()
+	for {
+		select {
+		case call := <-l.calls:
+			call()
+		case <-l.closed:
+			return
+		}
 	}
 }
 
+var errClosed = errors.New("the runtime is closed")
+
 // do runs f on the launcher's thread.
-func (l *launcher) do(f func()) {
-	done := make(chan struct{})
-	l.calls <- func() {
-		defer close(done)
-		f()
+func (l *launcher) do(f func() error) error {
+	done := make(chan error, 1)
+	select {
+	case l.calls <- func() { done <- f() }:
+		return <-done
+	case <-l.closed:
+		return errClosed
 	}
-	<-done
 }
 
 // close ends the thread, and with it every process that is left.
 func (l *launcher) close() error {
-	close(l.calls)
+	close(l.closed)
 	return closeAll(l.self, l.ownPIDs)
 }
 
@@ -168,9 +177,8 @@ func (l *launcher) fork(c *command, remote *os.File) (*process, error) {
 	}
 	c.spec.Namespaces = len(c.namespaces)
 	var pid int
-	var err error
-	l.do(func() {
-		err = l.within(c.pids, func() error {
+	err := l.do(func() error {
+		return l.within(c.pids, func() (err error) {
 			pid, err = syscall.ForkExec(fmt.Sprintf("/proc/self/fd/%d", l.self.Fd()), []string{shim.Name}, attr)
 			return err
 		})

@@ -69,7 +69,7 @@ func (r *Runtime) RunPodSandbox(_ context.Context, config *runtimeapi.PodSandbox
 	}
 	s := &sandbox{id: newID(), config: config, handler: handler, created: now(), containers: map[string]*container{}}
 	if err := r.prepare(s); err != nil {
-		return "", errors.Join(fmt.Errorf("pod \"%s/%s\": %w", config.Metadata.Namespace, config.Metadata.Name, err), r.discard(s))
+		return "", errors.Join(fmt.Errorf("pod \"%s/%s\": %w", config.Metadata.Namespace, config.Metadata.Name, err), r.discard(s), os.RemoveAll(s.dir))
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()

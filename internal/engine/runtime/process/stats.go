@@ -41,10 +41,7 @@ const minSample = 100 * time.Millisecond
 // advance returns the next sample. Its rate is in billionths of a core, as Kubernetes counts.
 func (s cpuSample) advance(at time.Time, used time.Duration) cpuSample {
 	span := at.Sub(s.at)
-	switch {
-	case s.at.IsZero():
-		return cpuSample{at: at, used: used}
-	case span < minSample || used < s.used:
+	if span < minSample || used < s.used {
 		return s
 	}
 	return cpuSample{at: at, used: used, rate: uint64(float64(used-s.used) / span.Seconds())}
@@ -121,9 +118,9 @@ func read(g *cgroup, p *process) (figures, error) {
 }
 
 func (f figures) cpuUsage(s cpuSample) *runtimeapi.CpuUsage {
-	u := &runtimeapi.CpuUsage{Timestamp: f.at.UnixNano(), UsageCoreNanoSeconds: value(uint64(f.cpu))}
-	u.UsageNanoCores = value(s.rate)
-	return u
+	return &runtimeapi.CpuUsage{
+		Timestamp: f.at.UnixNano(), UsageCoreNanoSeconds: value(uint64(f.cpu)), UsageNanoCores: value(s.rate),
+	}
 }
 
 func (f figures) memoryUsage() *runtimeapi.MemoryUsage {

@@ -230,7 +230,7 @@ func lookup(program, path string) (string, error) {
 var errMissing = errors.New("is not on this machine and not in the image")
 
 func missing(program string) error {
-	return wrapped{"program " + strconv.Quote(program) + " " + errMissing.Error(), errMissing}
+	return wrappedError{"program " + strconv.Quote(program) + " " + errMissing.Error(), errMissing}
 }
 
 func executable(program, path string) error {
@@ -259,13 +259,13 @@ func variable(env []string, name string) string {
 	return ""
 }
 
-// wrapped is an error with a cause; package fmt is left out to start sooner.
-type wrapped struct {
+// wrappedError is an error with a cause; package fmt is left out to start sooner.
+type wrappedError struct {
 	text  string
 	cause error
 }
 
-func (w wrapped) Error() string { return w.text }
-func (w wrapped) Unwrap() error { return w.cause }
+func (w wrappedError) Error() string { return w.text }
+func (w wrappedError) Unwrap() error { return w.cause }
 
-func wrap(act string, err error) error { return wrapped{act + ": " + err.Error(), err} }
+func wrap(act string, err error) error { return wrappedError{act + ": " + err.Error(), err} }
