@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"net/url"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -35,6 +36,12 @@ type appPage struct {
 // Title of the page.
 func (p appPage) Title() string { return p.Namespace + "/" + p.Name }
 
+// digest is how an image is named for good.
+var digest = regexp.MustCompile(`(@sha256:[0-9a-f]{12})[0-9a-f]+`)
+
+// ShortRuns is Runs with a digest that fits on a line.
+func (p appPage) ShortRuns() string { return digest.ReplaceAllString(p.Runs, "$1…") }
+
 // treeNode is an object and what it made.
 type treeNode struct {
 	ID       string     `json:"id"`
@@ -60,6 +67,7 @@ type condition struct {
 	Message string    `json:"message"`
 	Since   time.Time `json:"since"`
 	State   condState `json:"-"`
+	Again   bool      `json:"-"` // the message is that of the condition before
 }
 
 // condState is the status of a condition, with the level of what it means for the App.
@@ -125,7 +133,9 @@ func appOf(a appFacts, choice logChoice) appPage {
 	}
 	p.Tree = a.tree(p.Page(), p.State, choice)
 	for _, c := range a.app.Status.Conditions {
-		p.Conditions = append(p.Conditions, conditionOf(c))
+		next := conditionOf(c)
+		next.Again = len(p.Conditions) > 0 && p.Conditions[len(p.Conditions)-1].Message == c.Message
+		p.Conditions = append(p.Conditions, next)
 	}
 	for _, e := range a.events[:min(mostEvents, len(a.events))] {
 		p.Events = append(p.Events, eventOf(e))
