@@ -25,8 +25,10 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	nodev1 "k8s.io/api/node/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/cache"
@@ -294,6 +296,21 @@ func TestNode(t *testing.T) {
 		}); err != nil {
 			t.Error(err)
 		}
+	})
+
+	t.Run("a container is resized while it runs", func(t *testing.T) {
+		pod := createPod(t, client, name, "sized", func(p *corev1.Pod) {
+			p.Spec.Containers[0].Resources.Requests = corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("10m")}
+		})
+		waitPod(t, client, pod, "ready", func(_ watch.Event, p *corev1.Pod) bool { return ready(p) })
+		patch := `{"spec":{"containers":[{"name":"main","resources":{"requests":{"cpu":"20m"}}}]}}`
+		if _, err := client.CoreV1().Pods(pod.Namespace).Patch(t.Context(), pod.Name, types.StrategicMergePatchType, []byte(patch), metav1.PatchOptions{}, "resize"); err != nil {
+			t.Fatal(err)
+		}
+		waitPod(t, client, pod, "resized", func(_ watch.Event, p *corev1.Pod) bool {
+			s := p.Status.ContainerStatuses[0]
+			return s.Resources != nil && s.Resources.Requests.Cpu().MilliValue() == 20 && s.RestartCount == 0
+		})
 	})
 
 	t.Run("a killed node comes back and starts its pods again", func(t *testing.T) {

@@ -3,8 +3,13 @@ package node
 import (
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/klog/v2"
+	kubeletconfig "k8s.io/kubernetes/pkg/kubelet/apis/config"
 	"k8s.io/kubernetes/pkg/kubelet/cm"
 )
+
+// cpuPeriod is the kernel's default period of processor quotas, in microseconds.
+const cpuPeriod = 100_000
 
 // share is the kubelet's container manager. It manages no cgroups, which is the runtimes' business, and says how much
 // of the machine is this node's.
@@ -54,3 +59,28 @@ func (s *share) GetCapacity(localStorage bool) v1.ResourceList {
 	}
 	return v1.ResourceList{v1.ResourceEphemeralStorage: *resource.NewQuantity(int64(fs.Capacity), resource.BinarySI)}
 }
+
+// NewPodContainerManager lets containers be resized while they run.
+func (s *share) NewPodContainerManager() cm.PodContainerManager {
+	return noPodCgroups{s.ContainerManager.NewPodContainerManager()}
+}
+
+// noPodCgroups stands for the cgroups that pods do not have here: each is always what its pod asks for, so that the
+// kubelet resizes the containers, which have cgroups, and nothing else.
+type noPodCgroups struct{ cm.PodContainerManager }
+
+// GetPodCgroupConfig is what the pod asks for; -1 is no limit.
+func (noPodCgroups) GetPodCgroupConfig(pod *v1.Pod, _ v1.ResourceName) (*cm.ResourceConfig, error) {
+	unlimited := int64(-1)
+	c := cm.ResourceConfigForPod(pod, true, cpuPeriod, false, kubeletconfig.NoneMemoryReservationPolicy)
+	if c.Memory == nil {
+		c.Memory = &unlimited
+	}
+	if c.CPUQuota == nil {
+		c.CPUQuota = &unlimited
+	}
+	return c, nil
+}
+
+// SetPodCgroupConfig has nothing to set.
+func (noPodCgroups) SetPodCgroupConfig(klog.Logger, *v1.Pod, *cm.ResourceConfig) error { return nil }
