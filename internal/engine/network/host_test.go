@@ -16,40 +16,17 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/escale-dev/escale/internal/engine"
-	"github.com/escale-dev/escale/internal/engine/network/private"
+	"github.com/escale-dev/escale/internal/engine/network/networktest"
 )
 
 // killed makes a copy of this test program set a network up and wait to be killed.
 const killed = "ESCALE_NETWORK_TEST_KILLED"
 
-// inPrivate says whether these tests may change the network, because it is their own.
-var inPrivate bool
-
-// TestMain runs the tests in a network namespace of their own, with or without privileges.
 func TestMain(m *testing.M) {
 	if os.Getenv(killed) != "" {
 		os.Exit(waitToBeKilled())
 	}
-	if _, inPrivate = private.Inherited(); !inPrivate {
-		code, err := private.Exec(nil, os.Args[1:])
-		if err == nil {
-			os.Exit(code)
-		}
-		fmt.Fprintln(os.Stderr, err)
-	} else if err := bare(); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	os.Exit(m.Run())
-}
-
-// bare makes the new network namespace the same on every machine.
-func bare() error {
-	lo, err := netlink.LinkByName("lo")
-	if err != nil {
-		return err
-	}
-	return errors.Join(netlink.LinkSetUp(lo), setForwarding("0"))
+	networktest.Main(m)
 }
 
 func waitToBeKilled() int {
@@ -58,7 +35,7 @@ func waitToBeKilled() int {
 		err = h.AddNode(netip.MustParseAddr("10.42.4.1"))
 	}
 	if err == nil {
-		err = addVeth("escdead0", "escdead1")
+		err = networktest.AddVeth("escdead0", "escdead1")
 	}
 	if err != nil {
 		fmt.Println(err)
@@ -79,20 +56,9 @@ func testPlan() engine.Network {
 
 func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
-// needNetwork skips a test that cannot have a network of its own.
-func needNetwork(t *testing.T) {
-	t.Helper()
-	if !inPrivate {
-		t.Skip("this machine allows no network of its own for tests")
-	}
-	if err := findNft(); err != nil {
-		t.Skip(err)
-	}
-}
-
 func setup(t *testing.T) *Host {
 	t.Helper()
-	needNetwork(t)
+	networktest.Need(t)
 	h, err := Setup(testPlan(), quiet())
 	if err != nil {
 		t.Fatal(err)
@@ -146,12 +112,6 @@ func run(t *testing.T, name string, args ...string) string {
 		t.Fatalf("%s %v: %v\n%s", name, args, err, out)
 	}
 	return string(out)
-}
-
-func addVeth(name, peer string) error {
-	attrs := netlink.NewLinkAttrs()
-	attrs.Name = name
-	return netlink.LinkAdd(&netlink.Veth{LinkAttrs: attrs, PeerName: peer})
 }
 
 func TestSetupGivesTheMachineItsAddresses(t *testing.T) {
@@ -233,7 +193,7 @@ func TestOnePlatformPerNetwork(t *testing.T) {
 }
 
 func TestSetupRemovesWhatAKilledPlatformLeft(t *testing.T) {
-	needNetwork(t)
+	networktest.Need(t)
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
@@ -278,7 +238,7 @@ func TestSetupRemovesWhatAKilledPlatformLeft(t *testing.T) {
 }
 
 func TestSetupLeavesAnotherKubernetesAlone(t *testing.T) {
-	needNetwork(t)
+	networktest.Need(t)
 	run(t, "nft", "add", "table", "ip", kubeProxy)
 	run(t, "nft", "add", "chain", "ip", kubeProxy, "services")
 	t.Cleanup(func() { run(t, "nft", "delete", "table", "ip", kubeProxy) })
@@ -292,8 +252,8 @@ func TestSetupLeavesAnotherKubernetesAlone(t *testing.T) {
 }
 
 func TestSetupRefusesANetworkInUse(t *testing.T) {
-	needNetwork(t)
-	if err := addVeth("lan0", "lan1"); err != nil {
+	networktest.Need(t)
+	if err := networktest.AddVeth("lan0", "lan1"); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { run(t, "ip", "link", "delete", "lan0") })
@@ -313,7 +273,7 @@ func TestARunningPlatformIsNoConflict(t *testing.T) {
 }
 
 func TestSetupNeedsNft(t *testing.T) {
-	needNetwork(t)
+	networktest.Need(t)
 	if _, err := os.Stat("/sbin/nft"); err == nil {
 		// The program is looked for in /usr/sbin and /sbin too: hide those in this mount namespace.
 		for _, dir := range []string{"/usr/sbin", "/sbin"} {

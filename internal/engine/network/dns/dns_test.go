@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"sync/atomic"
 	"testing"
@@ -17,22 +16,10 @@ import (
 
 	"github.com/escale-dev/escale/internal/engine"
 	"github.com/escale-dev/escale/internal/engine/network"
-	"github.com/escale-dev/escale/internal/engine/network/private"
+	"github.com/escale-dev/escale/internal/engine/network/networktest"
 )
 
-var inPrivate bool
-
-// TestMain runs the tests in a network namespace of their own, where port 53 is free.
-func TestMain(m *testing.M) {
-	if _, inPrivate = private.Inherited(); !inPrivate {
-		code, err := private.Exec(nil, os.Args[1:])
-		if err == nil {
-			os.Exit(code)
-		}
-		fmt.Fprintln(os.Stderr, err)
-	}
-	os.Exit(m.Run())
-}
+func TestMain(m *testing.M) { networktest.Main(m) }
 
 const (
 	clusterAddress = "10.42.0.1:53"
@@ -42,12 +29,7 @@ const (
 // addresses gives this test the platform's and a node's address.
 func addresses(t *testing.T) engine.Network {
 	t.Helper()
-	if !inPrivate {
-		t.Skip("this machine allows no network of its own for tests")
-	}
-	if _, err := exec.LookPath("nft"); err != nil {
-		t.Skip("needs the program nft")
-	}
+	networktest.Need(t)
 	plan, err := engine.NewNetwork(engine.DefaultNetwork)
 	if err != nil {
 		t.Fatal(err)

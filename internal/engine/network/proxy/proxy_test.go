@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
-	"os"
 	"os/exec"
 	"strings"
 	"sync"
@@ -23,22 +22,10 @@ import (
 
 	"github.com/escale-dev/escale/internal/engine"
 	"github.com/escale-dev/escale/internal/engine/network"
-	"github.com/escale-dev/escale/internal/engine/network/private"
+	"github.com/escale-dev/escale/internal/engine/network/networktest"
 )
 
-var inPrivate bool
-
-// TestMain runs the tests in a network namespace of their own.
-func TestMain(m *testing.M) {
-	if _, inPrivate = private.Inherited(); !inPrivate {
-		code, err := private.Exec(nil, os.Args[1:])
-		if err == nil {
-			os.Exit(code)
-		}
-		fmt.Fprintln(os.Stderr, err)
-	}
-	os.Exit(m.Run())
-}
+func TestMain(m *testing.M) { networktest.Main(m) }
 
 // cluster is a running proxy, and the API it watches. The API is client-go's in-memory one: the proxy's own work is in
 // the kernel, which is real.
@@ -51,12 +38,7 @@ type cluster struct {
 
 func startCluster(t *testing.T) *cluster {
 	t.Helper()
-	if !inPrivate {
-		t.Skip("this machine allows no network of its own for tests")
-	}
-	if _, err := exec.LookPath("nft"); err != nil {
-		t.Skip("needs the program nft")
-	}
+	networktest.Need(t)
 	plan, err := engine.NewNetwork(engine.DefaultNetwork)
 	if err != nil {
 		t.Fatal(err)
@@ -93,6 +75,11 @@ func (c *cluster) backend(name, addr string) {
 		c.t.Fatal(err)
 	}
 	c.t.Cleanup(func() { _ = l.Close() })
+	c.answer(name, l)
+}
+
+// answer says its name and who asks on each connection.
+func (c *cluster) answer(name string, l net.Listener) {
 	go func() {
 		for {
 			conn, err := l.Accept()
@@ -218,6 +205,28 @@ func TestPoliciesThatNeedNodes(t *testing.T) {
 			c.eventually("10.43.1.2:80", "one")
 			c.eventually("10.43.1.2:80", "two")
 		})
+	}
+}
+
+func TestAPodReachesItselfThroughItsService(t *testing.T) {
+	c := startCluster(t)
+	node := netip.MustParseAddr("10.42.4.1")
+	if err := c.host.AddNode(node); err != nil {
+		t.Fatal(err)
+	}
+	pod := networktest.Pod(t, "a", netip.MustParseAddr("10.42.4.8"), node, netip.MustParseAddr("10.42.0.1"))
+	c.answer("itself", pod.Listen("10.42.4.8:8001"))
+	c.service(corev1.ServiceSpec{ClusterIP: "10.43.1.6", Ports: []corev1.ServicePort{port(80, 0)}})
+	c.endpoints(8001, map[string]string{"10.42.4.8": "node-a"})
+	c.eventually("10.43.1.6:80", "itself")
+	if !pod.Answers("10.43.1.6:80") {
+		t.Error("the pod's own Service does not answer it")
+	}
+	other := networktest.Pod(t, "b", netip.MustParseAddr("10.42.4.9"), node, netip.MustParseAddr("10.42.0.1"))
+	var got string
+	err := other.Do(func() (err error) { got, err = ask("10.43.1.6:80"); return err })
+	if err != nil || got != "itself 10.42.4.9" {
+		t.Errorf("another pod gets %q (%v), want it to be seen by its own address", got, err)
 	}
 }
 
