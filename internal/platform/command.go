@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/escale-dev/escale/internal/engine"
+	"github.com/escale-dev/escale/internal/engine/memory"
 	"github.com/escale-dev/escale/internal/engine/network/private"
 	"github.com/escale-dev/escale/internal/engine/node"
 	"github.com/spf13/cobra"
@@ -98,6 +99,7 @@ func up(ctx context.Context, o upOptions, version string, files []string, stdout
 	if err != nil {
 		return err
 	}
+	memory.Limit()
 	progress := NewProgress(out)
 	defer progress.Close()
 	foreground := foreground{options: o, files: files, progress: progress, stdout: stdout}
@@ -147,6 +149,7 @@ func NodeRunCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			memory.Limit()
 			return node.Run(c.Context(), cfg)
 		},
 	}
