@@ -323,7 +323,8 @@ func (g *grower) replicaSet(rs *appsv1.ReplicaSet) {
 	}
 	revision := rs.Spec.Template.Labels[v1alpha1.LabelRevision]
 	current := revision == g.app.Status.Revision || g.app.Status.Revision == ""
-	if wanted == 0 && len(g.made[rs.UID]) == 0 && !(current && g.app.Status.Desired == 0) {
+	empty := wanted == 0 && len(g.made[rs.UID]) == 0
+	if empty && (!current || g.app.Status.Desired != 0) {
 		for _, o := range rs.OwnerReferences {
 			g.rest[o.UID]++
 		}

@@ -81,7 +81,9 @@ func (p *portal) lastLines(w http.ResponseWriter, r *http.Request, q logQuestion
 	}
 	defer body.Close()
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	io.Copy(w, body)
+	if _, err := io.Copy(w, body); err != nil {
+		p.log.Debug("log ended early", "pod", q.namespace+"/"+q.pod, "err", err)
+	}
 	return nil
 }
 

@@ -2,6 +2,7 @@ package portal
 
 import (
 	"bufio"
+	"errors"
 	"io"
 	"strings"
 	"testing"
@@ -54,7 +55,7 @@ func TestReadLine(t *testing.T) {
 	for {
 		line, err := readLine(in)
 		sizes = append(sizes, len(line))
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {

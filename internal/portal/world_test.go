@@ -68,7 +68,7 @@ func newWorld(t *testing.T) *world {
 	must(t, err)
 	tl, err := timeline.Open(t.TempDir())
 	must(t, err)
-	t.Cleanup(func() { tl.Close() })
+	t.Cleanup(func() { must(t, tl.Close()) })
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
 	server, err := web.New(web.Config{Listener: listener, Dir: t.TempDir(), Version: "0.1.0", Log: log})
@@ -247,7 +247,6 @@ func (w *world) template(labels map[string]string, s service) corev1.PodTemplate
 }
 
 func (w *world) route(meta metav1.ObjectMeta, s service) {
-	port := gatewayv1.PortNumber(s.port)
 	space, exact := gatewayv1.Namespace("escale-system"), gatewayv1.PathMatchPathPrefix
 	parent := gatewayv1.ParentReference{Namespace: &space, Name: "escale"}
 	r := &gatewayv1.HTTPRoute{ObjectMeta: meta, Spec: gatewayv1.HTTPRouteSpec{
@@ -255,7 +254,7 @@ func (w *world) route(meta metav1.ObjectMeta, s service) {
 		Rules: []gatewayv1.HTTPRouteRule{{
 			Matches: []gatewayv1.HTTPRouteMatch{{Path: &gatewayv1.HTTPPathMatch{Type: &exact, Value: &s.route}}},
 			BackendRefs: []gatewayv1.HTTPBackendRef{{BackendRef: gatewayv1.BackendRef{
-				BackendObjectReference: gatewayv1.BackendObjectReference{Name: gatewayv1.ObjectName(s.name), Port: &port}}}},
+				BackendObjectReference: gatewayv1.BackendObjectReference{Name: gatewayv1.ObjectName(s.name), Port: &s.port}}}},
 		}},
 	}}
 	r.Status.Parents = []gatewayv1.RouteParentStatus{{ParentRef: parent, ControllerName: "escale.dev/gateway",
@@ -373,14 +372,12 @@ func (s *logServer) serve(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprintln(w, l)
 	}
 	out := http.NewResponseController(w)
-	out.Flush()
-	for r.FormValue("follow") == "true" {
+	for out.Flush() == nil && r.FormValue("follow") == "true" {
 		select {
 		case <-r.Context().Done():
 			return
 		case l := <-s.more:
 			fmt.Fprintln(w, l)
-			out.Flush()
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -21,8 +22,24 @@ func open(t *testing.T, dir string) *Timeline {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { tl.Close() })
+	t.Cleanup(func() { closed(t, tl) })
 	return tl
+}
+
+func closed(t testing.TB, tl *Timeline) {
+	t.Helper()
+	if err := tl.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+func number(t *testing.T, s string) int {
+	t.Helper()
+	n, err := strconv.Atoi(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
 }
 
 func record(i int) Record {
@@ -153,10 +170,7 @@ func TestBounds(t *testing.T) {
 		t.Errorf("last record on disk is %s", last)
 	}
 	for i := 1; i < len(loaded); i++ {
-		var a, b int
-		fmt.Sscan(loaded[i-1].Object.Name, &a)
-		fmt.Sscan(loaded[i].Object.Name, &b)
-		if b != a+1 {
+		if a, b := number(t, loaded[i-1].Object.Name), number(t, loaded[i].Object.Name); b != a+1 {
 			t.Fatalf("record %d follows %d", b, a)
 		}
 	}
@@ -263,7 +277,7 @@ func BenchmarkAdd(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer tl.Close()
+	defer closed(b, tl)
 	for b.Loop() {
 		tl.Add(record(1))
 	}
@@ -278,12 +292,12 @@ func BenchmarkOpenFull(b *testing.B) {
 	for i := range 50_000 {
 		tl.Add(record(i))
 	}
-	tl.Close()
+	closed(b, tl)
 	for b.Loop() {
 		t, err := Open(dir)
 		if err != nil {
 			b.Fatal(err)
 		}
-		t.Close()
+		closed(b, t)
 	}
 }

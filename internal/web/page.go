@@ -144,7 +144,14 @@ func (s *Server) json(w http.ResponseWriter, code int, v any) {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(code)
-	w.Write(append(b, '\n'))
+	s.write(w, append(b, '\n'))
+}
+
+// write sends a body. That the reader is gone concerns nobody else.
+func (s *Server) write(w http.ResponseWriter, body []byte) {
+	if _, err := w.Write(body); err != nil {
+		s.cfg.Log.Debug("portal reader is gone", "err", err)
+	}
 }
 
 // accepts says whether the request names the media type. It does not weigh alternatives: browsers name text/html,

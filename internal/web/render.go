@@ -71,7 +71,7 @@ func (s *Server) render(w http.ResponseWriter, code int, t *template.Template, f
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(code)
-	w.Write(b.Bytes())
+	s.write(w, b.Bytes())
 }
 
 func icon(name string) template.HTML {
