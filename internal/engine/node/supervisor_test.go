@@ -230,7 +230,7 @@ func TestNodeDiesWithThePlatform(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer unix.Close(node)
+	defer func() { _ = unix.Close(node) }()
 	if err := platform.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}

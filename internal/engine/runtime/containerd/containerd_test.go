@@ -133,7 +133,7 @@ func get(t *testing.T, address, want string) {
 }
 
 func ids(sandboxes []*runtimeapi.PodSandbox) []string {
-	out := []string{}
+	var out []string
 	for _, s := range sandboxes {
 		out = append(out, s.GetId())
 	}
@@ -151,68 +151,21 @@ func TestContainerd(t *testing.T) {
 	cniDir := t.TempDir()
 	socket := containerdtest.Start(t, pause, cniDir)
 	cni := CNI{Dir: cniDir, State: t.TempDir(), Network: testNetwork(t)}
+	await(t, "containerd's socket", func() error { _, err := os.Stat(socket); return err })
 	one := New(Config{Socket: socket, Owner: "node-a", CNI: cni})
 	two := New(Config{Socket: socket, Owner: "node-b", CNI: cni})
-	await(t, "containerd's socket", func() error { _, err := os.Stat(socket); return err })
-	if !one.Active() {
-		t.Error("a node that has not asked containerd yet must ask")
-	}
+
+	checkIdle(t, one)
 	a, b := connect(t, one), connect(t, two)
-	if _, err := a.ListPodSandbox(t.Context(), nil); err != nil {
-		t.Fatal(err)
-	}
-	if one.Active() {
-		t.Error("a node without pods in containerd must not ask it")
-	}
 	podA, containerA := runPod(t, a, "first", hello)
 	podB, _ := runPod(t, b, "second", hello)
 
-	for _, c := range []struct {
-		name string
-		node *Client
-		want string
-	}{{"node-a", a, podA}, {"node-b", b, podB}} {
-		list, err := c.node.ListPodSandbox(t.Context(), nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got := ids(list); !slices.Equal(got, []string{c.want}) {
-			t.Errorf("%s sees pods %v, want only %s", c.name, got, c.want)
-		}
-	}
+	wantPods(t, a, podA)
+	wantPods(t, b, podB)
 	if !one.Owns(podA) || one.Owns(podB) || !one.OwnsPod("uid-first") || one.OwnsPod("uid-second") {
 		t.Error("node-a mistakes whose pods are whose")
 	}
-
-	status, err := a.PodSandboxStatus(t.Context(), podA, false)
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := status.GetStatus().GetNetwork().GetIp()
-	get(t, address, "first 0")
-
-	stdout, _, err := a.ExecSync(t.Context(), containerA, []string{"/hello", "say", "hi"}, patience)
-	if err != nil || string(stdout) != "hi" {
-		t.Errorf("exec printed %q, %v", stdout, err)
-	}
-
-	if err := a.StopContainer(t.Context(), containerA, 1); err != nil {
-		t.Fatal(err)
-	}
-	pod := podConfig(t.TempDir(), "first")
-	image, err := a.Images.ImageStatus(t.Context(), &runtimeapi.ImageSpec{Image: hello}, false)
-	if err != nil {
-		t.Fatal(err)
-	}
-	startContainer(t, a, podA, image.GetImage().GetId(), pod, 1)
-	get(t, address, "first 1")
-	if err := a.RemoveContainer(t.Context(), containerA); err != nil {
-		t.Fatal(err)
-	}
-	if one.Owns(containerA) {
-		t.Error("a removed container is still owned")
-	}
-
+	checkRestart(t, a, podA, containerA, hello)
 	stats, err := a.ListContainerStats(t.Context(), nil)
 	if err != nil || len(stats) != 1 {
 		t.Errorf("got stats of %d containers, %v, want 1", len(stats), err)
@@ -221,8 +174,56 @@ func TestContainerd(t *testing.T) {
 	if !restarted.OwnsPod("uid-first") {
 		t.Error("a node that restarts must ask containerd for its pods")
 	}
-	if list, err := connect(t, restarted).ListPodSandbox(t.Context(), nil); err != nil || !slices.Equal(ids(list), []string{podA}) {
-		t.Errorf("after a restart the node sees %v, %v, want %s", ids(list), err, podA)
+	wantPods(t, connect(t, restarted), podA)
+}
+
+// checkIdle checks that a node asks containerd for its pods once, and not again while it has none.
+func checkIdle(t *testing.T, r *Runtime) {
+	t.Helper()
+	if !r.Active() {
+		t.Error("a node that has not asked containerd yet must ask")
+	}
+	wantPods(t, connect(t, r))
+	if r.Active() {
+		t.Error("a node without pods in containerd must not ask it")
+	}
+}
+
+func wantPods(t *testing.T, c *Client, want ...string) {
+	t.Helper()
+	list, err := c.ListPodSandbox(t.Context(), nil)
+	if got := ids(list); err != nil || !slices.Equal(got, want) {
+		t.Errorf("the node sees pods %v, %v, want %v", got, err, want)
+	}
+}
+
+// checkRestart reaches a container, runs a command in it, and replaces it.
+func checkRestart(t *testing.T, c *Client, sandbox, container, name string) {
+	t.Helper()
+	status, err := c.PodSandboxStatus(t.Context(), sandbox, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := status.GetStatus().GetNetwork().GetIp()
+	get(t, address, "first 0")
+	stdout, _, err := c.ExecSync(t.Context(), container, []string{"/hello", "say", "hi"}, patience)
+	if err != nil || string(stdout) != "hi" {
+		t.Errorf("exec printed %q, %v", stdout, err)
+	}
+	if err := c.StopContainer(t.Context(), container, 1); err != nil {
+		t.Fatal(err)
+	}
+	image, err := c.Images.ImageStatus(t.Context(), &runtimeapi.ImageSpec{Image: name}, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	startContainer(t, c, sandbox, image.GetImage().GetId(), podConfig(t.TempDir(), "first"), 1)
+	get(t, address, "first 1")
+	if err := c.RemoveContainer(t.Context(), container); err != nil {
+		t.Fatal(err)
+	}
+	if c.runtime.Owns(container) {
+		t.Error("a removed container is still owned")
 	}
 }
 

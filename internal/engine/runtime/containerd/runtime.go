@@ -134,7 +134,7 @@ func (r *Runtime) Close(ctx context.Context) error {
 	}
 	client := r.client
 	r.client = nil
-	return errors.Join(client.RuntimeService.Close(ctx), client.Images.Close(ctx))
+	return errors.Join(client.Close(ctx), client.Images.Close(ctx))
 }
 
 func (r *Runtime) remember(id, uid string) {
