@@ -7,6 +7,9 @@
 //   - nothing from another machine reaches a pod, a node, a Service or the platform, forwarding or not;
 //   - a Service address that nobody serves is refused at once instead of going to the default gateway.
 //
+// Where the machine has rules of iptables, such as those of ufw and Docker, rules that let pods pass are put before them.
+// Firewalls that speak to nftables directly are left alone.
+//
 // Invariants: there is one platform per network namespace, held by a lock that the kernel drops with the process.
 // Whatever a killed platform left behind is removed by the next Setup, and Close removes everything, including a
 // forwarding switch that was off before. What the kernel must remember lives in the kernel, in the table itself, so that

@@ -91,7 +91,10 @@ func (h *Host) create() error {
 	if err := h.AddNode(h.plan.Host()); err != nil {
 		return err
 	}
-	return addRoutes(h.plan)
+	if err := addRoutes(h.plan); err != nil {
+		return err
+	}
+	return passOthers(h.plan, h.log)
 }
 
 // AddNode gives the machine a node's address. It is no error if it is there already.
@@ -111,5 +114,5 @@ func (h *Host) Close() error {
 }
 
 func (h *Host) remove() error {
-	return errors.Join(removeLinks(), removeRoutes(), h.firewall.remove())
+	return errors.Join(removeLinks(), removeRoutes(), removePasses(), h.firewall.remove())
 }

@@ -38,7 +38,7 @@ func TestServices(t *testing.T) {
 		t.Fatal(err)
 	}
 	// Asked for too early: this is remembered for a moment.
-	for _, name := range []string{"api.shop", "api.shop.svc.cluster.local"} {
+	for _, name := range []string{"api.shop", "api.shop.svc", "api.shop.svc.cluster.local"} {
 		if got := resolve(name); got != "NXDOMAIN" {
 			t.Errorf("%s before the Service exists: %s, want NXDOMAIN", name, got)
 		}

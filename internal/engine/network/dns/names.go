@@ -69,10 +69,13 @@ func (s services) short(ctx context.Context, w dns.ResponseWriter, r *dns.Msg) *
 	question := r.Copy()
 	question.Question[0].Name = full
 	inner := nonwriter.New(w)
-	if _, err := s.Kubernetes.ServeDNS(ctx, inner, question); err != nil || inner.Msg == nil || inner.Msg.Rcode != dns.RcodeSuccess {
+	if _, err := s.Kubernetes.ServeDNS(ctx, inner, question); err != nil || inner.Msg == nil {
 		return nil
 	}
 	answer := inner.Msg
+	if answer.Rcode != dns.RcodeSuccess && !endsInSvc(name) {
+		return nil
+	}
 	answer.Question = r.Question
 	for _, rr := range answer.Answer {
 		if h := rr.Header(); strings.EqualFold(h.Name, full) {
@@ -86,7 +89,7 @@ func (s services) short(ctx context.Context, w dns.ResponseWriter, r *dns.Msg) *
 // ".svc" behind it. A single word needs the namespace of who asks, which its search domains add.
 func expand(name string) (string, bool) {
 	labels := dns.CountLabel(name)
-	svc := len(name) > 5 && strings.EqualFold(name[len(name)-5:], ".svc.")
+	svc := endsInSvc(name)
 	switch {
 	case svc && (labels == 3 || labels == 4):
 		return name + zone, true
@@ -94,4 +97,9 @@ func expand(name string) (string, bool) {
 		return name + "svc." + zone, true
 	}
 	return "", false
+}
+
+// endsInSvc tells whether a name is meant for the cluster only: the outside has no domain "svc".
+func endsInSvc(name string) bool {
+	return len(name) > 5 && strings.EqualFold(name[len(name)-5:], ".svc.")
 }
