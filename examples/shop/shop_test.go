@@ -190,9 +190,51 @@ func TestEveryServiceAnswersThroughTheGateway(t *testing.T) {
 	c.expect("metrics from outside", 404)(c.get("/metrics"))
 }
 
+// load sends requests, eight at a time, until it is stopped or one is lost.
+type load struct {
+	t       *testing.T
+	send    func(n int64) (*http.Response, error)
+	sent    atomic.Int64
+	lost    atomic.Int64
+	stopped atomic.Bool
+	workers sync.WaitGroup
+}
+
+// start returns once a hundred requests are answered.
+func (l *load) start() {
+	warm := make(chan struct{})
+	var once sync.Once
+	for range 8 {
+		l.workers.Go(func() {
+			defer once.Do(func() { close(warm) })
+			for !l.stopped.Load() && l.one() {
+				if l.sent.Load() == 100 {
+					once.Do(func() { close(warm) })
+				}
+			}
+		})
+	}
+	<-warm
+}
+
+func (l *load) one() bool {
+	resp, err := l.send(l.sent.Add(1))
+	if err == nil {
+		_, err = io.Copy(io.Discard, resp.Body)
+		resp.Body.Close()
+		if resp.StatusCode >= 300 {
+			err = fmt.Errorf("status %s", resp.Status)
+		}
+	}
+	if err != nil {
+		l.lost.Add(1)
+		l.t.Logf("lost a request: %v", err)
+	}
+	return err == nil
+}
+
 // As a gateway does, the load goes on until the health check says that the service stops.
 func TestShutdownLosesNoRequest(t *testing.T) {
-	s := startShop(t)
 	for name, send := range map[string]func(base string, n int64) (*http.Response, error){
 		"storefront": func(base string, _ int64) (*http.Response, error) { return http.Get(base + "/?q=rope") },
 		"payment": func(base string, n int64) (*http.Response, error) {
@@ -202,46 +244,27 @@ func TestShutdownLosesNoRequest(t *testing.T) {
 		"dispatch": func(base string, _ int64) (*http.Response, error) { return http.Get(base + "/api/dispatch") },
 		"catalog":  func(base string, _ int64) (*http.Response, error) { return http.Get(base + "/api/catalog?q=rope") },
 	} {
-		base := "http://" + s.address[name]
-		var sent, lost atomic.Int64
-		var healthy atomic.Bool
-		healthy.Store(true)
-		warm := make(chan struct{}, 1)
-		var all sync.WaitGroup
-		for range 8 {
-			all.Go(func() {
-				for healthy.Load() {
-					n := sent.Add(1)
-					resp, err := send(base, n)
-					if err == nil {
-						_, err = io.Copy(io.Discard, resp.Body)
-						resp.Body.Close()
-					}
-					if err != nil || resp.StatusCode >= 300 {
-						lost.Add(1)
-						t.Logf("%s: %v %+v", name, err, resp)
-						return
-					}
-					if n == 200 {
-						warm <- struct{}{}
-					}
+		t.Run(name, func(t *testing.T) {
+			s := startShop(t)
+			base := "http://" + s.address[name]
+			l := load{t: t, send: func(n int64) (*http.Response, error) { return send(base, n) }}
+			l.start()
+			s.process[name].cmd.Process.Signal(syscall.SIGTERM)
+			for !l.stopped.Load() {
+				resp, err := http.Get(base + "/healthz")
+				if err == nil {
+					resp.Body.Close()
 				}
-			})
-		}
-		<-warm
-		s.process[name].cmd.Process.Signal(syscall.SIGTERM)
-		for c := (customer{http.DefaultClient, t, base}); healthy.Load(); {
-			code, _ := c.get("/healthz")
-			healthy.Store(code == http.StatusOK)
-		}
-		all.Wait()
-		if lost.Load() > 0 {
-			t.Errorf("%s lost %d of %d requests", name, lost.Load(), sent.Load())
-		}
-		if err := s.process[name].stop(); err != nil {
-			t.Errorf("%s ended with %v", name, err)
-		}
-		s.startService(name)
+				l.stopped.Store(err != nil || resp.StatusCode != http.StatusOK)
+			}
+			l.workers.Wait()
+			if l.lost.Load() > 0 {
+				t.Errorf("lost %d of %d requests", l.lost.Load(), l.sent.Load())
+			}
+			if err := s.process[name].stop(); err != nil {
+				t.Errorf("the service ended with %v", err)
+			}
+		})
 	}
 }
 

@@ -48,22 +48,28 @@ func visitor(w http.ResponseWriter, r *http.Request) string {
 	return id
 }
 
-// items is what the basket holds: product id to quantity.
-func (f storefront) items(ctx context.Context, visitor string) (map[string]int64, error) {
+// keyField names the basket's key among its products. It is as old as the basket, so that whoever pays for the same
+// basket, however often, sends the same one.
+const keyField = "#key"
+
+// items is what the basket holds, product id to quantity, and its key.
+func (f storefront) items(ctx context.Context, visitor string) (items map[string]int64, key string, err error) {
 	fields, err := f.Redis.HGetAll(ctx, "basket:"+visitor).Result()
 	if err != nil {
-		return nil, fmt.Errorf("reading the basket: %w", err)
+		return nil, "", fmt.Errorf("reading the basket: %w", err)
 	}
-	items := map[string]int64{}
+	key = fields[keyField]
+	delete(fields, keyField)
+	items = map[string]int64{}
 	for id, n := range fields {
 		items[id], _ = strconv.ParseInt(n, 10, 64)
 	}
-	return items, nil
+	return items, key, nil
 }
 
 // basket is the basket at today's prices.
 func (f storefront) basket(ctx context.Context, visitor string) (Basket, error) {
-	items, err := f.items(ctx, visitor)
+	items, _, err := f.items(ctx, visitor)
 	if err != nil || len(items) == 0 {
 		return Basket{}, err
 	}
@@ -82,7 +88,7 @@ func (f storefront) basket(ctx context.Context, visitor string) (Basket, error) 
 
 // count is how many things are in the basket; where the database does not answer, the page is shown without.
 func (f storefront) count(ctx context.Context, visitor string) (n int64) {
-	items, _ := f.items(ctx, visitor)
+	items, _, _ := f.items(ctx, visitor)
 	for _, q := range items {
 		n += q
 	}
@@ -99,6 +105,9 @@ func (f storefront) add(ctx context.Context, visitor, id string, n int64) error 
 		return errUnknown
 	}
 	key := "basket:" + visitor
+	if err := f.Redis.HSetNX(ctx, key, keyField, rand.Text()).Err(); err != nil {
+		return fmt.Errorf("changing the basket: %w", err)
+	}
 	now, err := f.Redis.HIncrBy(ctx, key, id, n).Result()
 	switch {
 	case err != nil:

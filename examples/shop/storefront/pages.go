@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"time"
 
 	"github.com/escale-dev/escale/examples/shop/internal/order"
 )
@@ -123,7 +122,7 @@ func (f storefront) change(w http.ResponseWriter, r *http.Request) {
 // checkout pays for the basket. Paying twice for one basket, by a double click or a retry, is one order.
 func (f storefront) checkout(w http.ResponseWriter, r *http.Request) {
 	ctx, who := r.Context(), visitor(w, r)
-	items, err := f.items(ctx, who)
+	items, key, err := f.items(ctx, who)
 	if err != nil {
 		sorry(w, err)
 		return
@@ -139,7 +138,7 @@ func (f storefront) checkout(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	c := checkoutPage{Name: r.FormValue("name"), Harbour: r.FormValue("harbour")}
-	o, problem, err := f.pay(ctx, who, items, c, r.FormValue("card"))
+	o, problem, err := f.pay(ctx, key, items, c, r.FormValue("card"))
 	if err != nil {
 		sorry(w, err)
 		return
@@ -151,7 +150,7 @@ func (f storefront) checkout(w http.ResponseWriter, r *http.Request) {
 	}
 	pipe := f.Redis.TxPipeline()
 	pipe.Set(ctx, last, o.ID, keep)
-	pipe.Del(ctx, "basket:"+who, "basket:"+who+":key")
+	pipe.Del(ctx, "basket:"+who)
 	if _, err := pipe.Exec(ctx); err != nil {
 		slog.Warn("basket not emptied", "error", err) // the order stands; paying again finds it
 	}
@@ -159,16 +158,8 @@ func (f storefront) checkout(w http.ResponseWriter, r *http.Request) {
 }
 
 // pay asks payment, and returns the order or what the customer can do about the card.
-func (f storefront) pay(ctx context.Context, who string, items map[string]int64, c checkoutPage, card string) (o order.Order, problem string, err error) {
-	// The key lives as long as the basket's content: two requests for it send the same one.
-	if err := f.Redis.SetNX(ctx, "basket:"+who+":key", time.Now().UnixNano(), keep).Err(); err != nil {
-		return o, "", err
-	}
-	key, err := f.Redis.Get(ctx, "basket:"+who+":key").Result()
-	if err != nil {
-		return o, "", err
-	}
-	body, err := json.Marshal(map[string]any{"key": who + key, "card": card, "name": c.Name, "harbour": c.Harbour, "items": items})
+func (f storefront) pay(ctx context.Context, key string, items map[string]int64, c checkoutPage, card string) (o order.Order, problem string, err error) {
+	body, err := json.Marshal(map[string]any{"key": key, "card": card, "name": c.Name, "harbour": c.Harbour, "items": items})
 	if err != nil {
 		return o, "", err
 	}
