@@ -186,7 +186,7 @@ func TestPrintStatus(t *testing.T) {
 	}
 	want := `Platform  ready, version 1.2.3, for 1h0m, network host
   gateway     http://127.0.0.1:8080
-  portal      http://127.0.0.1:7080   (` + "`escale open`" + ` logs in)
+  portal      http://127.0.0.1:7080
   registry    127.0.0.1:5050
   kubeconfig  /d/kubeconfig
   start       control plane 4.2 s, nodes 3.0 s

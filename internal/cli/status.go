@@ -151,11 +151,11 @@ func (s platformStatus) print(w io.Writer, p paint, now time.Time) {
 	if s.Message != "" {
 		fmt.Fprintf(w, "  %s\n", clean(s.Message))
 	}
-	line("gateway", s.GatewayURL)
-	if s.PortalURL != "" {
-		line("portal", s.PortalURL+"   (`escale open` logs in)")
+	if s.running() {
+		line("gateway", s.GatewayURL)
+		line("portal", s.PortalURL)
+		line("registry", s.Registry)
 	}
-	line("registry", s.Registry)
 	line("kubeconfig", s.Kubeconfig)
 	var stages []string
 	for _, stage := range s.Stages {
