@@ -308,7 +308,9 @@ func TestDatabaseOutageIsSurvived(t *testing.T) {
 	c := s.customer()
 	id := c.buy()
 	c.watch(id, "shipped")
-	s.process["database"].stop()
+	if err := s.process["database"].stop(); err != nil {
+		t.Fatal(err)
+	}
 	c.expect("health", 503, "the database does not answer")(c.get("/api/storefront/healthz"))
 	c.expect("the shop", 200, "Watch Cap")(c.get("/"))
 	c.expect("the basket", 503, "Becalmed")(c.get("/basket"))

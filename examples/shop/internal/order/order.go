@@ -106,7 +106,7 @@ func Advance(ctx context.Context, db *redis.Client, id, from, to string) error {
 // Watch calls report with the order's state now and after each change, until ctx ends or report returns false.
 func Watch(ctx context.Context, db *redis.Client, id string, report func(state string) bool) error {
 	sub := db.Subscribe(ctx, key(id))
-	defer sub.Close()
+	defer func() { _ = sub.Close() }()          // nothing is lost with it
 	if _, err := sub.Receive(ctx); err != nil { // from here on no change is missed
 		return fmt.Errorf("watching order %q: %w", id, err)
 	}

@@ -164,7 +164,9 @@ func Env(name, otherwise string) string {
 func JSON(w http.ResponseWriter, code int, v any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(code)
-	json.NewEncoder(w).Encode(v)
+	if err := json.NewEncoder(w).Encode(v); err != nil {
+		slog.Warn("answer not written", "error", err)
+	}
 }
 
 // Fail answers with an error.
