@@ -9,10 +9,13 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"time"
 
 	"github.com/escale-dev/escale/api/v1alpha1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/ptr"
 )
@@ -203,6 +206,26 @@ func (w *waiter) failingLog(ctx context.Context, f Facts) (pod string, lines []s
 		lines = append(lines, scanner.Text())
 	}
 	return p.Name, lines
+}
+
+// lastWarning is what the node last said about a pod that it cannot start. While a pod has no container, which is so
+// where there is no runtime for it, its status does not tell.
+func (w *waiter) lastWarning(ctx context.Context, f Facts) string {
+	p, _ := failingPod(f)
+	if p == nil || stage(*p) != stageStart {
+		return ""
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), askTimeout)
+	defer cancel()
+	events, err := w.pods.CoreV1().Events(p.Namespace).List(ctx, metav1.ListOptions{
+		FieldSelector: fields.Set{"involvedObject.uid": string(p.UID), "type": corev1.EventTypeWarning}.String(),
+	})
+	if err != nil || len(events.Items) == 0 {
+		return ""
+	}
+	return slices.MaxFunc(events.Items, func(a, b corev1.Event) int {
+		return a.LastTimestamp.Compare(b.LastTimestamp.Time)
+	}).Message
 }
 
 // failingPod is the first pod in trouble, or else the first that is not ready; ended says that its present container

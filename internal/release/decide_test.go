@@ -167,6 +167,9 @@ func TestObserve(t *testing.T) {
 			"Stalled", "ImagePullBackOff", `pod "web-2" cannot pull image "i": not found`},
 		"a secret that is not there": {broken(waiting("CreateContainerConfigError", `secret "database" not found`), none, 0),
 			"Stalled", "CannotStart", `secret "database" not found`},
+		"a program that the machine does not have": {
+			broken(waiting("RunContainerError", `container "app": program "shop" is not on this machine and not in the image`), none, 0),
+			"Stalled", "CommandNotFound", "is not on this machine"},
 		"a command that does not exist": {broken(waiting("RunContainerError", `exec: "shop": executable file not found in $PATH`), none, 0),
 			"Stalled", "CommandNotFound", "executable file not found"},
 		"a command that does not exist, from a shell": {broken(backOff, ended(127, "Error", "", 0), 1),

@@ -242,6 +242,9 @@ func (w *waiter) late(ctx context.Context, f Facts, s v1alpha1.AppStatus, why st
 	if !errors.Is(context.Cause(ctx), errTimeout) {
 		return w.failed(ctx, f, s, "Interrupted", "interrupted: "+why)
 	}
+	if cause := w.lastWarning(ctx, f); cause != "" {
+		why += ": " + cause
+	}
 	return w.failed(ctx, f, s, "TimedOut", fmt.Sprintf("not serving after %s: %s", w.Timeout, why))
 }
 

@@ -91,7 +91,7 @@ func startTrouble(pod, message string, app v1alpha1.App) *trouble {
 func commandIsMissing(message string) bool {
 	m := strings.ToLower(message)
 	return strings.Contains(m, "executable file not found") || strings.Contains(m, "command not found") ||
-		strings.Contains(m, "no such file or directory")
+		strings.Contains(m, "no such file or directory") || strings.Contains(m, "is not on this machine") // the process runtime's
 }
 
 func program(app v1alpha1.App) string {
