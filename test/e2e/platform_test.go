@@ -177,12 +177,21 @@ func (p *platform) mustReady(t *testing.T) engine.State {
 // deployed waits until the files named at the start are deployed.
 func (p *platform) deployed() error {
 	if err := p.out.wait(p.ended, deployLimit, "next: "); err != nil {
-		return fmt.Errorf("waiting for the summary: %w\n%s", err, p.err)
+		return fmt.Errorf("waiting for the summary: %w\n%s\n%s", err, p.err, p.describe())
 	}
 	if strings.Contains(p.err.String(), "was not deployed") {
 		return fmt.Errorf("the files were not deployed:\n%s", p.err)
 	}
 	return nil
+}
+
+// describe is what a person would look at when something does not start.
+func (p *platform) describe() string {
+	a, err := p.command(context.Background(), "status", "-o", "wide")
+	if err != nil {
+		return err.Error()
+	}
+	return a.out + a.err
 }
 
 // state is what the platform says of itself.
@@ -257,11 +266,20 @@ type answer struct {
 // escale runs a command of the program against this platform.
 func (p *platform) escale(t testing.TB, args ...string) answer {
 	t.Helper()
-	binary, err := program()
+	a, err := p.command(t.Context(), args...)
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), deployLimit)
+	return a
+}
+
+// command is escale for code without a test.
+func (p *platform) command(ctx context.Context, args ...string) (answer, error) {
+	binary, err := program()
+	if err != nil {
+		return answer{}, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, deployLimit)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, binary, append(args, "--data-dir", p.dir)...)
 	cmd.Env = slices.DeleteFunc(os.Environ(), func(e string) bool { return strings.HasPrefix(e, "KUBECONFIG=") })
@@ -272,9 +290,9 @@ func (p *platform) escale(t testing.TB, args ...string) answer {
 	}
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) || ctx.Err() != nil {
-		t.Fatalf("escale %s: %v\n%s%s", strings.Join(args, " "), err, out.String(), errs.String())
+		return answer{}, fmt.Errorf("escale %s: %w\n%s%s", strings.Join(args, " "), err, out.String(), errs.String())
 	}
-	return answer{out.String(), errs.String(), cmd.ProcessState.ExitCode()}
+	return answer{out.String(), errs.String(), cmd.ProcessState.ExitCode()}, nil
 }
 
 // final is an error that waiting does not change.
