@@ -62,6 +62,7 @@ func TestExpand(t *testing.T) {
 		"api.shop.svc.":                "api.shop.svc.cluster.local.",
 		"Api.Shop.SVC.":                "Api.Shop.SVC.cluster.local.",
 		"db-0.db.shop.svc.":            "db-0.db.shop.svc.cluster.local.",
+		`0.0.\.svc.`:                   "0.0.\\.svc.svc.cluster.local.",
 		"svc.":                         "",
 		"shop.svc.":                    "",
 		"a.b.example.com.":             "",

@@ -101,5 +101,6 @@ func expand(name string) (string, bool) {
 
 // endsInSvc tells whether a name is meant for the cluster only: the outside has no domain "svc".
 func endsInSvc(name string) bool {
-	return len(name) > 5 && strings.EqualFold(name[len(name)-5:], ".svc.")
+	last, _ := dns.PrevLabel(name, 1)
+	return strings.EqualFold(name[last:], "svc.")
 }
