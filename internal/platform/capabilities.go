@@ -77,7 +77,9 @@ func (p *Platform) setup(ctx context.Context, m ctrl.Manager, clientset kubernet
 			return release.Setup(release.Deps{Manager: m, Timeline: p.timeline, GatewayURL: func() string { return gatewayURL }})
 		}},
 		{"traffic", func(log *slog.Logger) error {
-			_, err := traffic.Setup(traffic.Deps{Manager: m, Listener: p.cfg.Listeners[PortGateway], Timeline: p.timeline, Log: log})
+			_, err := traffic.Setup(traffic.Deps{
+				Manager: m, Listener: p.cfg.Listeners[PortGateway], PrivateCookie: web.CookieName, Timeline: p.timeline, Log: log,
+			})
 			return err
 		}},
 		{"portal", func(log *slog.Logger) error {

@@ -69,13 +69,13 @@ its own: the gateway, the portal, the API and the registry are reachable from th
 	return c
 }
 
-// errExit ends the program with a code after the reason was already printed.
-type errExit struct{ code int }
+// exitError ends the program with a code after the reason was already printed.
+type exitError struct{ code int }
 
-func (e errExit) Error() string { return fmt.Sprintf("exit code %d", e.code) }
+func (e exitError) Error() string { return fmt.Sprintf("exit code %d", e.code) }
 
 // ExitCode is the code to end with.
-func (e errExit) ExitCode() int { return e.code }
+func (e exitError) ExitCode() int { return e.code }
 
 func up(ctx context.Context, o upOptions, version string, files []string, stdout, stderr io.Writer) error {
 	if o.nodes < 1 || o.nodes > engine.MaxNodes {
@@ -116,7 +116,7 @@ func upPrivate(listeners map[string]net.Listener) error {
 		return err
 	}
 	if code != 0 {
-		return errExit{code}
+		return exitError{code}
 	}
 	return nil
 }

@@ -349,7 +349,11 @@ func (p *Platform) startNode(ctx context.Context, n engine.NodeConfig) error {
 	}
 	n.Dir = p.cfg.Dir.Node(n.Name)
 	n.Images = p.cfg.Dir.Images()
-	n.ContainerdSocket = p.cfg.ContainerdSocket
+	// containerd's pods are on the machine's network, out of reach of a private one.
+	n.ContainerdSocket = ""
+	if p.cfg.Isolation == IsolationHost {
+		n.ContainerdSocket = p.cfg.ContainerdSocket
+	}
 	n.DNSUpstream = net.JoinHostPort(p.network.Host().String(), "53")
 	n.PlatformAddress = p.network.Host().String()
 	if n.CPUMillis == 0 {

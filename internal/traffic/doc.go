@@ -13,6 +13,7 @@
 //   - A request is sent a second time only when no backend can have seen the first: the connection was refused and the
 //     body not read, or the request has no body and its method may be repeated.
 //   - A backend sees X-Forwarded-For, -Host and -Proto of this gateway only; what the client sent there is removed.
+//   - A backend never sees the portal's cookie, which a browser sends to every port of a host.
 //   - Paths with a dot segment, decoded, are refused, so that the path a rule saw is the path a backend sees.
 //
 // All HTTP listeners share the socket the platform opened; a listener's port is not opened, and requests find their

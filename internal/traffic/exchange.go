@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"net/url"
+	"strings"
 	"sync/atomic"
 	"time"
 )
@@ -124,6 +125,28 @@ func (x *exchange) release() {
 		x.endpoint.inFlight.Add(-1)
 		x.endpoint = nil
 	}
+}
+
+// dropCookie removes the cookie of this name and leaves the others as they came.
+func dropCookie(h http.Header, name string) {
+	lines := h["Cookie"]
+	if name == "" || len(lines) == 0 {
+		return
+	}
+	var kept []string
+	for _, line := range lines {
+		for pair := range strings.SplitSeq(line, ";") {
+			pair = strings.TrimSpace(pair)
+			if n, _, _ := strings.Cut(pair, "="); pair != "" && strings.TrimSpace(n) != name {
+				kept = append(kept, pair)
+			}
+		}
+	}
+	if len(kept) == 0 {
+		h.Del("Cookie")
+		return
+	}
+	h.Set("Cookie", strings.Join(kept, "; "))
 }
 
 // rewriteRequest makes the request that is sent from the one that came.

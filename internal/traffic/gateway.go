@@ -23,6 +23,8 @@ type Gateway struct {
 	installed chan struct{} // closed with the first table
 	unrouted  series
 
+	privateCookie string // is not forwarded; empty for none
+
 	mu       sync.Mutex // guards what follows and every backend's update
 	backends map[BackendKey]*backend
 	series   map[SeriesKey]*series
@@ -41,7 +43,10 @@ func newGateway(listener net.Listener, log *slog.Logger) *Gateway {
 		backends: map[BackendKey]*backend{}, series: map[SeriesKey]*series{},
 	}
 	g.proxy = &httputil.ReverseProxy{
-		Rewrite:        rewriteRequest,
+		Rewrite: func(p *httputil.ProxyRequest) {
+			rewriteRequest(p)
+			dropCookie(p.Out.Header, g.privateCookie)
+		},
 		Transport:      forwarder{},
 		ModifyResponse: modifyResponse,
 		ErrorHandler:   g.answerError,

@@ -29,6 +29,9 @@ type Deps struct {
 	Manager ctrl.Manager
 	// Listener is the socket all HTTP listeners share. The gateway closes it.
 	Listener net.Listener
+	// PrivateCookie is the name of a cookie that backends must not see: that of the portal, which a browser sends to every
+	// port of its host. Empty: none.
+	PrivateCookie string
 	// Timeline receives a record when a route or Gateway is accepted or refused. It may be nil.
 	Timeline *timeline.Timeline
 	// Log is for people who run the platform.
@@ -43,6 +46,7 @@ const statusWorkers = 8
 // statuses, so that a thousand of them do not delay the next table.
 func Setup(d Deps) (*Gateway, error) {
 	g := newGateway(d.Listener, d.Log)
+	g.privateCookie = d.PrivateCookie
 	s := &shell{
 		gateway: g, client: d.Manager.GetClient(), timeline: d.Timeline, log: d.Log,
 		address: advertised(d.Listener.Addr()), statuses: newPending(),
