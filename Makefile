@@ -21,6 +21,7 @@ help: ## List the targets.
 
 .PHONY: up
 up: prerequisites build ## Start the platform with the example shop on it; Ctrl-C stops both.
+	@CGO_ENABLED=0 go build -trimpath ./examples/shop/... # so that the first deployment finds everything compiled
 	bin/escale up examples/shop
 
 .PHONY: prerequisites
@@ -29,7 +30,7 @@ prerequisites: ## Install what `make up` needs and the machine lacks: nftables, 
 
 .PHONY: build
 build: ## Build bin/escale.
-	go build -trimpath -ldflags '$(LDFLAGS)' -o bin/escale ./cmd/escale
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/escale ./cmd/escale
 
 # The race detector watches every package that does not link a Kubernetes component; those that do start the program
 # itself, so instrumenting another twelve million lines would find nothing of ours.
