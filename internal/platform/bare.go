@@ -3,6 +3,7 @@ package platform
 import (
 	"context"
 	"fmt"
+	stdlog "log"
 	"log/slog"
 	"net"
 	"os"
@@ -87,6 +88,7 @@ func openLog(dir engine.Dir) (*slog.Logger, func(), error) {
 		return nil, nil, fmt.Errorf("opening the log: %w", err)
 	}
 	log := slog.New(slog.NewTextHandler(f, nil))
+	stdlog.SetOutput(f)
 	klog.SetSlogLogger(slog.New(slog.NewTextHandler(f, &slog.HandlerOptions{Level: slog.LevelWarn})))
 	return log, func() { _ = f.Close() }, nil
 }

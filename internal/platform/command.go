@@ -88,7 +88,7 @@ func up(ctx context.Context, o upOptions, version string, files []string, stdout
 			return err
 		}
 		if o.private || os.Geteuid() != 0 {
-			return upPrivate(listeners)
+			return upPrivate(listeners, o.dir)
 		}
 	}
 	isolation := IsolationHost
@@ -110,8 +110,9 @@ func up(ctx context.Context, o upOptions, version string, files []string, stdout
 }
 
 // upPrivate runs the same command again in a network of its own, handing it the sockets opened in this one.
-func upPrivate(listeners map[string]net.Listener) error {
-	code, err := private.Exec(listeners, slices.Clone(os.Args[1:]))
+// Inside, the user looks like root, whose default data directory is another.
+func upPrivate(listeners map[string]net.Listener, dir string) error {
+	code, err := private.Exec(listeners, append(slices.Clone(os.Args[1:]), "--data-dir="+dir))
 	if err != nil {
 		return err
 	}

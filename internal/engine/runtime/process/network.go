@@ -9,8 +9,10 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"time"
 
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 )
 
@@ -205,6 +207,34 @@ func (r *router) connect(s *podSpace, req spaceRequest) error {
 	route := &netlink.Route{LinkIndex: s.veth, Dst: single(req.address), Scope: netlink.SCOPE_LINK, Src: r.host.AsSlice()}
 	if err := r.handle.RouteReplace(route); err != nil {
 		return fmt.Errorf("adding the route to pod address %s: %w", req.address, err)
+	}
+	return awaitCarrier(s.net)
+}
+
+// The kernel notices some milliseconds after both ends of a pair are up that packets can pass. The first packet of a
+// connection made before is lost, and with it the second until it is sent again.
+const (
+	carrierStep = time.Millisecond
+	carrierMost = 300 * time.Millisecond
+)
+
+// awaitCarrier waits until the pod's end of its pair carries packets. A kernel that takes longer than it should is left
+// to do so: the pod works then, with a slow first connection.
+func awaitCarrier(pod *os.File) error {
+	h, err := netlink.NewHandleAt(netns.NsHandle(pod.Fd()), unix.NETLINK_ROUTE)
+	if err != nil {
+		return fmt.Errorf("opening a route socket in the pod: %w", err)
+	}
+	defer h.Close()
+	for range carrierMost / carrierStep {
+		eth, err := h.LinkByName(podInterface)
+		if err != nil {
+			return fmt.Errorf("finding the pod's interface: %w", err)
+		}
+		if eth.Attrs().OperState == netlink.OperUp {
+			return nil
+		}
+		time.Sleep(carrierStep)
 	}
 	return nil
 }
