@@ -43,7 +43,7 @@ var failures = []struct {
 	},
 	{
 		name: "never-ready",
-		spec: "  command: [/bin/sh, -c, 'echo waiting for a wind; sleep 600']\n  port: 8080\n  health: /healthz\n",
+		spec: "  command: [/bin/sh, -c, 'echo waiting for a wind; exec sleep 600']\n  port: 8080\n  health: /healthz\n  stopAfterSeconds: 1\n",
 		args: []string{"--timeout", "15s"},
 		want: []string{`App "never-ready" does not serve`, "not serving after 15s", "GET /healthz on port 8080", "waiting for a wind"},
 	},

@@ -55,6 +55,9 @@ func TestFaults(t *testing.T) {
 	checkOrder(t, p, bought)
 
 	left = p.traces()
+	if len(left.cgroups) == 0 {
+		t.Error("the pods have no cgroups")
+	}
 	if err := p.interrupt(); err != nil {
 		t.Errorf("after Ctrl-C it ended with %v", err)
 	}

@@ -92,7 +92,7 @@ func needRoot(t *testing.T) {
 func newDir(t *testing.T) string {
 	t.Helper()
 	if testing.Short() {
-		t.Skip("starts a platform, which -short leaves out")
+		t.Skip("needs a platform, which -short leaves out")
 	}
 	base, err := scratch()
 	if err != nil {

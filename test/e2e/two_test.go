@@ -1,0 +1,119 @@
+package e2e
+
+import (
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// refused waits for a platform that must not start, and returns what it said.
+func refused(t *testing.T, p *platform) string {
+	t.Helper()
+	select {
+	case <-p.ended:
+	case <-time.After(startLimit):
+		t.Fatalf("it still runs: %s", p.err)
+	}
+	if code := p.cmd.ProcessState.ExitCode(); code != 1 {
+		t.Errorf("exit code %d, want 1", code)
+	}
+	return p.err.String()
+}
+
+func TestSecondPlatform(t *testing.T) {
+	first := common(t)
+	t.Run("in the same data directory is refused", func(t *testing.T) {
+		before := first.state(t)
+		said := refused(t, start(t, launch{dir: first.dir}))
+		for _, want := range []string{first.dir, "is in use by the platform with process id", "--data-dir"} {
+			if !strings.Contains(said, want) {
+				t.Errorf("%q is not in %s", want, said)
+			}
+		}
+		if after := first.state(t); after.PID != before.PID || after.State != "ready" {
+			t.Errorf("the second changed the state of the first to %+v", after)
+		}
+	})
+	state := first.state(t)
+	portal, err := url.Parse(state.PortalURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ports := map[string]string{
+		"--api-port":      strings.TrimPrefix(first.config(t).Host, "https://"),
+		"--gateway-port":  strings.TrimPrefix(state.GatewayURL, "http://"),
+		"--portal-port":   portal.Host,
+		"--registry-port": state.Registry,
+	}
+	for flag, address := range ports {
+		t.Run("with the same "+flag+" is refused", func(t *testing.T) {
+			_, port, _ := strings.Cut(address, ":")
+			said := refused(t, start(t, launch{dir: newDir(t), args: []string{flag, port}}))
+			for _, want := range []string{flag, "127.0.0.1:" + port, "address already in use"} {
+				if !strings.Contains(said, want) {
+					t.Errorf("%q is not in %s", want, said)
+				}
+			}
+		})
+	}
+	t.Run("beside it becomes ready, and neither notices the other", func(t *testing.T) {
+		before := first.traces()
+		second := start(t, launch{dir: newDir(t), args: []string{"--nodes", "1", testFile(t, "files.yaml")}})
+		second.mustReady(t)
+		if err := second.deployed(); err != nil {
+			t.Fatal(err)
+		}
+		left := second.traces()
+		if err := second.interrupt(); err != nil {
+			t.Error(err)
+		}
+		if err := left.gone(10 * time.Second); err != nil {
+			t.Error(err)
+		}
+		for _, p := range before.processes {
+			// Programs that run for a moment, such as nft and the jobs, come and go.
+			if c := cmdline(p.pid); !p.alive() && strings.Contains(c, "redis-server") {
+				t.Errorf("process %d of the first platform is gone: %s", p.pid, c)
+			}
+		}
+		s := shop{Client: first.http(t)}
+		if err := s.open(); err != nil {
+			t.Errorf("the first platform: %v", err)
+		}
+	})
+}
+
+// On the machine's network there is room for one platform.
+func TestSecondPlatformOnTheSameNetwork(t *testing.T) {
+	needRoot(t)
+	on := isolate(t)
+	first := start(t, launch{dir: newDir(t), on: on, args: []string{"--nodes", "1"}})
+	first.mustReady(t)
+	said := refused(t, start(t, launch{dir: newDir(t), on: on, args: []string{"--nodes", "1"}}))
+	for _, want := range []string{"another platform uses this machine's network", "--private-network"} {
+		if !strings.Contains(said, want) {
+			t.Errorf("%q is not in %s", want, said)
+		}
+	}
+	if a := first.escale(t, "status"); a.code != 0 {
+		t.Errorf("status of the first: exit code %d: %s%s", a.code, a.out, a.err)
+	}
+	if err := first.interrupt(); err != nil {
+		t.Error(err)
+	}
+}
+
+func testFile(t *testing.T, name string) string {
+	t.Helper()
+	path, err := filepath.Abs(filepath.Join("testdata", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(path); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
