@@ -331,7 +331,7 @@ func (p *Platform) startNodes(ctx context.Context) error {
 	go func() {
 		err := p.watchNodes(ctx, names(have))
 		if err == nil {
-			p.done(fmt.Sprintf("%d nodes ready", len(have)), time.Since(begun))
+			p.done("nodes", time.Since(begun))
 		}
 		p.nodesReady <- err
 	}()

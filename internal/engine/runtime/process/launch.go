@@ -23,23 +23,16 @@ type launcher struct {
 	// self is this program, opened read-only through a mount of its own: a container that runs as root could
 	// otherwise write to the program's file through /proc/PID/exe.
 	self *os.File
-	// ownPIDs is the PID namespace to come back to.
-	ownPIDs *os.File
 	calls   chan func()
 	closed  chan struct{}
 }
 
 func newLauncher() (*launcher, error) {
-	own, err := os.Open("/proc/self/ns/pid")
-	if err != nil {
-		return nil, fmt.Errorf("opening the PID namespace: %w", err)
-	}
 	self, err := openSelf()
 	if err != nil {
-		_ = own.Close()
 		return nil, fmt.Errorf("opening this program: %w", err)
 	}
-	l := &launcher{self: self, ownPIDs: own, calls: make(chan func()), closed: make(chan struct{})}
+	l := &launcher{self: self, calls: make(chan func()), closed: make(chan struct{})}
 	go l.loop()
 	return l, nil
 }
@@ -72,7 +65,7 @@ func (l *launcher) do(f func() error) error {
 // close ends the thread, and with it every process that is left.
 func (l *launcher) close() error {
 	close(l.closed)
-	return closeAll(l.self, l.ownPIDs)
+	return l.self.Close()
 }
 
 // openSelf returns a descriptor above those a child is given, since it is executed by its number.
@@ -177,37 +170,56 @@ func (l *launcher) fork(c *command, remote *os.File) (*process, error) {
 	}
 	c.spec.Namespaces = len(c.namespaces)
 	var pid int
-	err := l.do(func() error {
-		return l.within(c.pids, func() (err error) {
-			pid, err = syscall.ForkExec(fmt.Sprintf("/proc/self/fd/%d", l.self.Fd()), []string{shim.Name}, attr)
-			return err
-		})
-	})
+	fork := func() (err error) {
+		pid, err = syscall.ForkExec(fmt.Sprintf("/proc/self/fd/%d", l.self.Fd()), []string{shim.Name}, attr)
+		return err
+	}
+	var err error
+	ended := make(chan struct{})
+	if c.pids == nil {
+		err = l.do(fork)
+	} else {
+		err = within(c.pids, fork, ended)
+	}
 	_ = remote.Close()
 	if err != nil {
 		return nil, fmt.Errorf("starting the container's first process: %w", err)
 	}
-	return newProcess(pid, pidfd)
+	p, err := newProcess(pid, pidfd, ended)
+	if err != nil {
+		close(ended)
+	}
+	return p, err
 }
 
-// within runs f with children going to another PID namespace.
-func (l *launcher) within(pids *os.File, f func() error) error {
-	if pids == nil {
-		return f()
-	}
-	if err := unix.Setns(int(pids.Fd()), unix.CLONE_NEWPID); err != nil {
-		return fmt.Errorf("entering the PID namespace: %w", err)
-	}
-	err := f()
-	return errors.Join(err, unix.Setns(int(l.ownPIDs.Fd()), unix.CLONE_NEWPID))
+// within runs f on a thread of its own, whose children go to another PID namespace, and keeps the thread until ended is
+// closed, because what f starts dies with it. The thread cannot come back for other work: entering the PID namespace it
+// came from takes rights over it that a user namespace does not give.
+func within(pids *os.File, f func() error, ended <-chan struct{}) error {
+	result := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread() // never unlocked: the thread ends with the function
+		err := unix.Setns(int(pids.Fd()), unix.CLONE_NEWPID)
+		if err != nil {
+			err = fmt.Errorf("entering the PID namespace: %w", err)
+		} else {
+			err = f()
+		}
+		result <- err
+		if err == nil {
+			<-ended
+		}
+	}()
+	return <-result
 }
 
-func newProcess(pid, pidfd int) (*process, error) {
+// newProcess watches over a process that was started, and closes ended when it has.
+func newProcess(pid, pidfd int, ended chan struct{}) (*process, error) {
 	// Non-blocking, so that waiting for the end parks a goroutine in the poller rather than a thread in the kernel.
 	if err := unix.SetNonblock(pidfd, true); err != nil {
 		return nil, fmt.Errorf("process %d: %w", pid, err)
 	}
-	p := &process{pid: pid, pidfd: os.NewFile(uintptr(pidfd), "pidfd"), done: make(chan struct{})}
+	p := &process{pid: pid, pidfd: os.NewFile(uintptr(pidfd), "pidfd"), done: ended}
 	conn, err := p.pidfd.SyscallConn()
 	if err != nil {
 		return nil, fmt.Errorf("process %d: %w", pid, err)
