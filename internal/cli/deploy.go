@@ -205,7 +205,7 @@ func (e *env) notServing(results []release.Result) error {
 	}
 	fmt.Fprintln(e.err)
 	first := failed[0]
-	next := fmt.Sprintf("correct that and deploy again, or go back with `escale rollback %s -n %s`", first.Name, first.Namespace)
+	next := fmt.Sprintf("correct it and deploy again, or go back to the revision before, if there was one: `escale rollback %s -n %s`", first.Name, first.Namespace)
 	if len(failed) == 1 {
 		return withNext(fmt.Errorf("App %q does not serve", first.Name), "%s", next)
 	}

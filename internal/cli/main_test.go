@@ -15,9 +15,22 @@ import (
 	"github.com/escale-dev/escale/internal/cli"
 	"github.com/escale-dev/escale/internal/engine"
 	"github.com/escale-dev/escale/internal/engine/control"
+	"github.com/escale-dev/escale/internal/engine/enginetest"
+	"github.com/escale-dev/escale/internal/release"
+	"github.com/go-logr/logr"
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 )
 
 func TestMain(m *testing.M) {
@@ -104,16 +117,91 @@ func (fleet) RemoveNode(context.Context, string) error { return nil }
 func (fleet) LoginURL() string { return "http://127.0.0.1:7080/login?token=fresh" }
 
 func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{Dir: "testdata/script", Cmds: commands, RequireExplicitExec: true, Setup: setup})
+}
+
+// TestCluster runs the scripts that need a cluster: a real one without nodes, so that pods never start.
+func TestCluster(t *testing.T) {
+	cfg, file := enginetest.Start(t), enginetest.Kubeconfig(t)
+	clientset, err := kubernetes.NewForConfig(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	runApps(t, cfg)
+	// node NAME: a node that is ready and has no kubelet, with a pod on it.
+	commands["node"] = func(ts *testscript.TestScript, _ bool, args []string) {
+		ctx := context.Background()
+		node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: args[0], Labels: map[string]string{corev1.LabelTopologyZone: "z"}}}
+		_, err := clientset.CoreV1().Nodes().Create(ctx, node, metav1.CreateOptions{})
+		ts.Check(err)
+		ts.Defer(func() { _ = clientset.CoreV1().Nodes().Delete(ctx, args[0], metav1.DeleteOptions{}) })
+		ready := []byte(`{"status":{"conditions":[{"type":"Ready","status":"True"}]}}`)
+		_, err = clientset.CoreV1().Nodes().Patch(ctx, args[0], types.StrategicMergePatchType, ready, metav1.PatchOptions{}, "status")
+		ts.Check(err)
+		pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: args[0] + "-pod"}}
+		pod.Spec.NodeName = args[0]
+		pod.Spec.Containers = []corev1.Container{{Name: "app", Image: "x"}}
+		pod.Spec.AutomountServiceAccountToken = new(bool)
+		_, err = clientset.CoreV1().Pods("default").Create(ctx, pod, metav1.CreateOptions{})
+		ts.Check(err)
+		ts.Defer(func() {
+			_ = clientset.CoreV1().Pods("default").Delete(ctx, pod.Name, *metav1.NewDeleteOptions(0))
+		})
+	}
 	testscript.Run(t, testscript.Params{
-		Dir: "testdata/script", Cmds: commands, RequireExplicitExec: true,
+		Dir: "testdata/cluster", Cmds: commands, RequireExplicitExec: true,
 		Setup: func(env *testscript.Env) error {
-			home := filepath.Join(env.WorkDir, "home")
-			env.Setenv("HOME", home)
-			for _, name := range []string{"KUBECONFIG", "NO_COLOR", "BROWSER", "DISPLAY", "WAYLAND_DISPLAY", "XDG_DATA_HOME"} {
-				env.Setenv(name, "")
+			if err := setup(env); err != nil {
+				return err
 			}
-			env.Setenv("TERM", "xterm")
-			return os.Mkdir(home, 0o700)
+			env.Setenv("KUBECONFIG", file)
+			return nil
 		},
 	})
+}
+
+// runApps runs the App controller, with the objects it refers to.
+func runApps(t *testing.T, cfg *rest.Config) {
+	t.Helper()
+	scheme := runtime.NewScheme()
+	if err := release.AddToScheme(scheme); err != nil {
+		t.Fatal(err)
+	}
+	ctrl.SetLogger(logr.Discard())
+	m, err := ctrl.NewManager(cfg, manager.Options{Scheme: scheme, Metrics: metricsserver.Options{BindAddress: "0"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	objects, err := release.ClusterObjects(8080)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, o := range objects {
+		if err := m.GetClient().Apply(t.Context(), client.ApplyConfigurationFromUnstructured(o), client.FieldOwner("test")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := release.Setup(release.Deps{Manager: m, GatewayURL: func() string { return "" }}); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error)
+	go func() { done <- m.Start(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// setup gives a script a home folder of its own and no terminal, browser or cluster.
+func setup(env *testscript.Env) error {
+	home := filepath.Join(env.WorkDir, "home")
+	env.Setenv("HOME", home)
+	for _, name := range []string{"KUBECONFIG", "NO_COLOR", "BROWSER", "DISPLAY", "WAYLAND_DISPLAY", "XDG_DATA_HOME"} {
+		env.Setenv(name, "")
+	}
+	env.Setenv("TERM", "xterm")
+	return os.Mkdir(home, 0o700)
 }

@@ -29,7 +29,7 @@ commands work on any cluster.`,
   escale node add --zone b
 
   # Move everything away from a node
-  escale node drain node-2`,
+  escale node drain node-b`,
 	}
 	c.AddCommand(nodeListCommand(e), nodeAddCommand(e), nodeRemoveCommand(e), nodeCordonCommand(e, true), nodeCordonCommand(e, false), nodeDrainCommand(e))
 	c.AddCommand(extra...)
@@ -141,10 +141,10 @@ func nodeRemoveCommand(e *env) *cobra.Command {
 		Aliases: []string{"rm"},
 		Short:   "Drain a node and remove it from the platform of this machine",
 		Example: `  # Move its pods, then stop it for good
-  escale node remove node-4
+  escale node remove node-d
 
   # At once: its pods end and start elsewhere
-  escale node remove node-4 --no-drain`,
+  escale node remove node-d --no-drain`,
 		Args:              oneArg("the name of a node"),
 		ValidArgsFunction: e.completeNodes,
 		RunE: func(c *cobra.Command, args []string) error {
@@ -173,11 +173,11 @@ func nodeRemoveCommand(e *env) *cobra.Command {
 
 func nodeCordonCommand(e *env, cordon bool) *cobra.Command {
 	c := &cobra.Command{
-		Use: "cordon NODE", Short: "Keep new pods from a node", Example: "  escale node cordon node-2",
+		Use: "cordon NODE", Short: "Keep new pods from a node", Example: "  escale node cordon node-b",
 		Args: oneArg("the name of a node"), ValidArgsFunction: e.completeNodes,
 	}
 	if !cordon {
-		c.Use, c.Short, c.Example = "uncordon NODE", "Let new pods come to a node again", "  escale node uncordon node-2"
+		c.Use, c.Short, c.Example = "uncordon NODE", "Let new pods come to a node again", "  escale node uncordon node-b"
 	}
 	c.RunE = func(c *cobra.Command, args []string) error {
 		cl, err := e.connect(c.Context())
@@ -264,7 +264,7 @@ func nodeDrainCommand(e *env) *cobra.Command {
 		Short: "Cordon a node and move its pods to others",
 		Long: `Cordon a node and move its pods to others, as fast as their disruption budgets allow. Pods of DaemonSets stay.
 Files that pods keep on the node only are lost.`,
-		Example:           "  escale node drain node-2",
+		Example:           "  escale node drain node-b",
 		Args:              oneArg("the name of a node"),
 		ValidArgsFunction: e.completeNodes,
 		RunE: func(c *cobra.Command, args []string) error {

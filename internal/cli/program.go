@@ -8,6 +8,7 @@ import (
 	"os"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 // Exit codes.
@@ -43,6 +44,8 @@ func (p Program) Main(ctx context.Context, args []string) int {
 	if p.Err == nil {
 		p.Err = os.Stderr
 	}
+	// Cobra gives every command the flags that any linked package has put here, such as Kubernetes' own --version.
+	pflag.CommandLine = pflag.NewFlagSet("escale", pflag.ContinueOnError)
 	e := &env{version: p.Version, in: p.In, out: p.Out, err: p.Err}
 	root := p.root(e)
 	root.SetArgs(args)

@@ -352,6 +352,22 @@ func TestRuns(t *testing.T) {
 	}
 }
 
+func TestNote(t *testing.T) {
+	waiting := func(reason, message string) corev1.PodStatus {
+		return corev1.PodStatus{ContainerStatuses: []corev1.ContainerStatus{{State: corev1.ContainerState{
+			Waiting: &corev1.ContainerStateWaiting{Reason: reason, Message: message}}}}}
+	}
+	for want, status := range map[string]corev1.PodStatus{
+		"":                                     waiting("ContainerCreating", ""),
+		"ImagePullBackOff: no such host":       waiting("ImagePullBackOff", "no such host"),
+		"Unschedulable: 0/3 nodes have memory": {Conditions: []corev1.PodCondition{{Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: "Unschedulable", Message: "0/3 nodes have memory"}}},
+	} {
+		if got := note(&corev1.Pod{Status: status}); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}
+
 func TestBrowser(t *testing.T) {
 	for name, tt := range map[string]struct {
 		env  map[string]string

@@ -10,6 +10,8 @@ import (
 	"github.com/spf13/pflag"
 )
 
+//go:generate sh -c "go run ../../cmd/escale reference >../../docs/cli.md.new && mv ../../docs/cli.md.new ../../docs/cli.md"
+
 // referenceCommand prints docs/cli.md. `make generate` calls it, so the help does not list it.
 func referenceCommand() *cobra.Command {
 	return &cobra.Command{
@@ -80,9 +82,9 @@ func writeCommand(b *strings.Builder, c *cobra.Command) {
 	if !c.IsAvailableCommand() || c.Name() == "completion" {
 		return
 	}
-	fmt.Fprintf(b, "\n## %s\n\n%s\n\n", c.CommandPath(), strings.TrimSpace(cmp.Or(c.Long, c.Short+".")))
+	fmt.Fprintf(b, "\n## %s\n\n%s\n", c.CommandPath(), strings.TrimSpace(cmp.Or(c.Long, c.Short+".")))
 	if c.Runnable() && !c.HasSubCommands() {
-		fmt.Fprintf(b, "```\n%s\n```\n", c.UseLine())
+		fmt.Fprintf(b, "\n```\n%s\n```\n", c.UseLine())
 	}
 	if c.Example != "" {
 		fmt.Fprintf(b, "\n```bash\n%s\n```\n", outdent(c.Example))
