@@ -1,8 +1,8 @@
 package cli
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -81,18 +81,10 @@ func (e *env) waitStatus(ctx context.Context, o statusOptions) (status, error) {
 	b := e.newBoard()
 	defer b.close()
 	for {
-		s, err := e.gatherStatus(limited, o.apps)
-		over := limited.Err() != nil
-		switch {
-		case err != nil && over && ctx.Err() == nil:
-			return s, withNext(fmt.Errorf("nothing was known after %s: %w", o.timeout, err), "--timeout waits longer")
-		case isFinal(err):
-			return s, err
-		case err == nil && (s.unready() == "" || over):
-			if !over {
-				b.set("status", "ready", done)
-			}
-			return s, ctx.Err()
+		s, err := e.gatherStatus(ctx, o.apps)
+		ready := err == nil && s.unready() == ""
+		if ready || isFinal(err) || limited.Err() != nil {
+			return s, cmp.Or(err, ctx.Err())
 		}
 		text := s.unready()
 		if err != nil {
@@ -101,12 +93,7 @@ func (e *env) waitStatus(ctx context.Context, o statusOptions) (status, error) {
 		b.set("status", "waiting: "+text, working)
 		select {
 		case <-changes:
-		case <-limited.Done():
-			// Once more, without the limit that has passed.
-			final, cancel := context.WithTimeout(ctx, connectTimeout)
-			s, err := e.gatherStatus(final, o.apps)
-			cancel()
-			return s, errors.Join(ctx.Err(), err)
+		case <-limited.Done(): // look once more
 		}
 	}
 }
