@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"net/url"
@@ -67,6 +68,9 @@ func (c *Client) do(ctx context.Context, method, path string, in, out any) error
 	resp, err := c.http.Do(req)
 	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ECONNREFUSED) {
 		return fmt.Errorf("%s: %w", c.dir, ErrNotRunning)
+	}
+	if errors.Is(err, fs.ErrPermission) {
+		return fmt.Errorf("the platform of %q is another user's: %w", c.dir, fs.ErrPermission)
 	}
 	if err != nil {
 		return fmt.Errorf("asking the platform of %q: %w", c.dir, err)
