@@ -91,16 +91,11 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	if err != nil {
 		return err
 	}
-	lock, err := lockDir(cfg.Dir)
+	log, closeDir, err := openDir(cfg.Dir)
 	if err != nil {
 		return err
 	}
-	defer lock.Close()
-	log, closeLog, err := openLog(cfg.Dir)
-	if err != nil {
-		return err
-	}
-	defer closeLog()
+	defer closeDir()
 
 	p := &Platform{cfg: cfg, network: plan, log: log, failed: make(chan error, 1)}
 	p.state = engine.State{

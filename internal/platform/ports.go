@@ -46,3 +46,13 @@ func (p Ports) Listen() (map[string]net.Listener, error) {
 	}
 	return open, nil
 }
+
+// listen opens a TCP listener; flag is the option that chooses another port.
+func listen(host string, port int, flag string) (net.Listener, error) {
+	addr := net.JoinHostPort(host, fmt.Sprint(port))
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("cannot listen on %s: %w: stop the program that uses the port, or choose another with %s", addr, err, flag)
+	}
+	return l, nil
+}
