@@ -61,7 +61,7 @@ var failures = []struct {
 		name: "no-containerd",
 		spec: "  image: REGISTRY/some/image:1\n",
 		args: []string{"--timeout", "15s"},
-		want: []string{`App "no-containerd" does not serve`, "apt-get install containerd"},
+		want: []string{`App "no-containerd" does not serve`, "this pod needs a container runtime", "runtimeClassName: process"},
 	},
 }
 
