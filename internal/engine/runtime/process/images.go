@@ -259,14 +259,35 @@ func union(a, b []string) []string {
 // ensure unpacks an image unless it is there, and returns the size of what it unpacked.
 func (s *imageStore) ensure(img v1.Image, digest string) (int64, error) {
 	folder := s.folder(digest)
-	if exists(folder) {
-		return 0, nil
+	for !exists(folder) {
+		lock, err := s.lock(folder, unix.LOCK_EX|unix.LOCK_NB)
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			err = s.wait(folder)
+			if err == nil {
+				continue
+			}
+		}
+		if err != nil {
+			return 0, err
+		}
+		size, err := s.unpack(img, folder)
+		return size, errors.Join(err, lock.Close())
 	}
-	lock, err := s.lock(folder, unix.LOCK_EX)
+	return 0, nil
+}
+
+// wait returns when nobody has the exclusive lock. It waits for a shared one itself: who waited for the exclusive lock
+// would, once the image is there, wait for the containers that use it.
+func (s *imageStore) wait(folder string) error {
+	lock, err := s.lock(folder, unix.LOCK_SH)
 	if err != nil {
-		return 0, err
+		return err
 	}
-	defer func() { _ = lock.Close() }()
+	return lock.Close()
+}
+
+// unpack makes the image's folder appear at once, for the holder of its lock.
+func (s *imageStore) unpack(img v1.Image, folder string) (int64, error) {
 	if exists(folder) {
 		return 0, nil
 	}

@@ -3,11 +3,14 @@ package process
 import (
 	"archive/tar"
 	"bytes"
+	"context"
+	"crypto/rand"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -195,6 +198,44 @@ func TestImagesAreSharedByNodes(t *testing.T) {
 	}
 	if diff := cmp.Diff(map[string]string{"app/": "", "app/x": "y"}, tree(t, s.folder(record.Digest))); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// A node that waits for another to unpack an image must not go on waiting while a container of that one uses it.
+func TestPullDoesNotWaitForContainers(t *testing.T) {
+	dir := t.TempDir()
+	for range 100 {
+		ref := push(t, v1.Config{}, entry{name: "main", content: rand.Text()})
+		var pulled sync.WaitGroup
+		for range 4 {
+			pulled.Add(1)
+			go func() {
+				defer pulled.Done()
+				s, err := newImageStore(dir) // each as another process would
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				record, err := s.pull(context.WithoutCancel(t.Context()), ref, nil)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				used, err := s.use(record)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				t.Cleanup(func() { _ = used.release() })
+			}()
+		}
+		all := make(chan struct{})
+		go func() { pulled.Wait(); close(all) }()
+		select {
+		case <-all:
+		case <-time.After(20 * time.Second):
+			t.Fatal("a pull waits for a container that uses the image")
+		}
 	}
 }
 

@@ -22,9 +22,9 @@ import (
 type launcher struct {
 	// self is this program, opened read-only through a mount of its own: a container that runs as root could
 	// otherwise write to the program's file through /proc/PID/exe.
-	self *os.File
-	calls   chan func()
-	closed  chan struct{}
+	self   *os.File
+	calls  chan func()
+	closed chan struct{}
 }
 
 func newLauncher() (*launcher, error) {
