@@ -110,7 +110,10 @@ class Handler(BaseHTTPRequestHandler):
     timeout = 120  # seconds a connection may be idle
 
     def do_GET(self):
-        begun, self.close_connection = time.monotonic(), self.close_connection or self.server.stopping
+        begun = time.monotonic()
+        # A body is not read, so what comes after it on the connection could not be told from it.
+        unread = self.headers.get("Content-Length", "0") != "0" or "Transfer-Encoding" in self.headers
+        self.close_connection = self.close_connection or self.server.stopping or unread
         url = urlsplit(self.path)
         route, code, body = self.answer(url.path, parse_qs(url.query))
         payload = body.encode() if isinstance(body, str) else json.dumps(body).encode()
