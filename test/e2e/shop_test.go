@@ -145,6 +145,16 @@ func TestShop(t *testing.T) {
 			return err
 		})
 	})
+	t.Run("a request with a body that nobody asked for spoils no other", func(t *testing.T) {
+		s := shop{Client: p.http(t)}
+		for range 3 {
+			for _, body := range []any{"GET / HTTP/1.1", nil} {
+				if err := s.ask(http.MethodGet, services["catalog"], body, nil); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+	})
 	t.Run("the state file tells the stages and whose network it is", func(t *testing.T) {
 		s := p.state(t)
 		var stages []string

@@ -98,6 +98,13 @@ func TestSecondPlatformOnTheSameNetwork(t *testing.T) {
 			t.Errorf("%q is not in %s", want, said)
 		}
 	}
+	image := writeApp(t, "image", "  image: registry.invalid/image:1\n")
+	if a := first.escale(t, "deploy", image, "--timeout", "10s"); a.code != 1 || !strings.Contains(a.err, "apt-get install containerd") {
+		t.Errorf("a container without containerd: exit code %d, want 1 and what to install: %s", a.code, a.err)
+	}
+	if a := first.escale(t, "delete", "image"); a.code != 0 {
+		t.Errorf("deleting: exit code %d: %s", a.code, a.err)
+	}
 	if a := first.escale(t, "status"); a.code != 0 {
 		t.Errorf("status of the first: exit code %d: %s%s", a.code, a.out, a.err)
 	}
