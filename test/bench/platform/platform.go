@@ -73,6 +73,7 @@ func (p *Platform) Client() (*kubernetes.Clientset, *rest.Config, error) {
 		return nil, nil, err
 	}
 	cfg.QPS, cfg.Burst = 5000, 10000
+	cfg.ContentType, cfg.AcceptContentTypes = "application/vnd.kubernetes.protobuf", "application/vnd.kubernetes.protobuf,application/json"
 	c, err := kubernetes.NewForConfig(cfg)
 	return c, cfg, err
 }

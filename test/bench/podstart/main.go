@@ -24,7 +24,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/cache"
 	"k8s.io/utils/ptr"
 )
 
@@ -162,35 +164,41 @@ func running(p *corev1.Pod) bool {
 // creators is how many clients create pods at the same time.
 const creators = 20
 
-// bindAtOnce creates n pods and returns how long it took from the first creation until all were bound.
+// bindAtOnce creates n pods and returns how long it took from the first creation until all were bound. An informer sees
+// them: it goes on where a watch is ended by a server that is busy.
 func bindAtOnce(ctx context.Context, c kubernetes.Interface, n int) (time.Duration, error) {
-	w, err := c.CoreV1().Pods(namespace).Watch(ctx, metav1.ListOptions{LabelSelector: "bench=podstart"})
-	if err != nil {
-		return 0, err
-	}
-	defer w.Stop()
-	begun := time.Now()
-	created := make(chan error, 1)
-	go func() { created <- createAll(ctx, c, n) }()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	factory := informers.NewSharedInformerFactoryWithOptions(c, 0, informers.WithNamespace(namespace))
 	bound := map[string]bool{}
-	for len(bound) < n {
-		select {
-		case e, ok := <-w.ResultChan():
-			if !ok {
-				return 0, errors.New("the watch ended")
-			}
-			if got, ok := e.Object.(*corev1.Pod); ok && got.Spec.NodeName != "" && strings.HasPrefix(got.Name, "bind-") {
-				bound[got.Name] = true
-			}
-		case err := <-created:
-			if err != nil {
-				return 0, err
-			}
-		case <-ctx.Done():
-			return 0, fmt.Errorf("%d of %d bound: %w", len(bound), n, ctx.Err())
+	all := make(chan struct{})
+	see := func(object any) {
+		p, ok := object.(*corev1.Pod)
+		if !ok || p.Spec.NodeName == "" || bound[p.Name] || !strings.HasPrefix(p.Name, "bind-") {
+			return
+		}
+		bound[p.Name] = true
+		if len(bound) == n {
+			close(all)
 		}
 	}
-	return time.Since(begun), c.CoreV1().Pods(namespace).DeleteCollection(ctx, metav1.DeleteOptions{GracePeriodSeconds: ptr.To[int64](0)}, metav1.ListOptions{LabelSelector: "bench=podstart"})
+	if _, err := factory.Core().V1().Pods().Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{
+		AddFunc: see, UpdateFunc: func(_, object any) { see(object) },
+	}); err != nil {
+		return 0, err
+	}
+	factory.Start(ctx.Done())
+	factory.WaitForCacheSync(ctx.Done())
+	begun := time.Now()
+	if err := createAll(ctx, c, n); err != nil {
+		return 0, err
+	}
+	select {
+	case <-all:
+		return time.Since(begun), nil
+	case <-ctx.Done():
+		return 0, fmt.Errorf("waiting for %d pods to be bound: %w", n, ctx.Err())
+	}
 }
 
 // createAll creates n pods with several clients at the same time.
