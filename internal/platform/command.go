@@ -14,6 +14,7 @@ import (
 	"github.com/escale-dev/escale/internal/engine/memory"
 	"github.com/escale-dev/escale/internal/engine/network/private"
 	"github.com/escale-dev/escale/internal/engine/node"
+	"github.com/escale-dev/escale/internal/engine/priority"
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 )
@@ -100,6 +101,7 @@ func up(ctx context.Context, o upOptions, version string, files []string, stdout
 		return err
 	}
 	memory.Limit()
+	priority.Set(priority.Platform)
 	progress := NewProgress(out)
 	defer progress.Close()
 	foreground := foreground{options: o, files: files, progress: progress, stdout: stdout}
@@ -151,6 +153,7 @@ func NodeRunCommand() *cobra.Command {
 				return err
 			}
 			memory.Limit()
+			priority.Set(priority.Node)
 			return node.Run(c.Context(), cfg)
 		},
 	}
