@@ -65,7 +65,7 @@ func watchState(ctx context.Context, dir engine.Dir, poke func()) {
 	if err != nil {
 		return // the cluster's changes are enough once it runs
 	}
-	defer w.Close()
+	defer func() { _ = w.Close() }()
 	for w.Add(string(dir)) != nil {
 		if !pause(ctx, reopen) { // the folder is not there yet
 			return

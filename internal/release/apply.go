@@ -27,7 +27,7 @@ const fieldOwner = "escale"
 
 // rendered are the kinds Render makes, in the reverse of the order to apply them in: the order to remove them in.
 var rendered = []schema.GroupVersionKind{
-	gatewayv1.SchemeGroupVersion.WithKind("HTTPRoute"),
+	schema.GroupVersion(gatewayv1.GroupVersion).WithKind("HTTPRoute"),
 	batchv1.SchemeGroupVersion.WithKind("CronJob"),
 	appsv1.SchemeGroupVersion.WithKind("Deployment"),
 	policyv1.SchemeGroupVersion.WithKind("PodDisruptionBudget"),

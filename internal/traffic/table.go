@@ -64,10 +64,10 @@ func (h *hostIndex[T]) candidates(name string, yield func(T) bool) {
 }
 
 // get returns the value stored for a pattern (a name, "*.example.com", or "" for every name), making it if absent.
-func (h *hostIndex[T]) get(pattern string, make func() T) T {
+func (h *hostIndex[T]) get(pattern string, fresh func() T) T {
 	if pattern == "" {
 		if h.any == nil {
-			v := make()
+			v := fresh()
 			h.any = &v
 		}
 		return *h.any
@@ -81,7 +81,7 @@ func (h *hostIndex[T]) get(pattern string, make func() T) T {
 	}
 	v, ok := (*m)[key]
 	if !ok {
-		v = make()
+		v = fresh()
 		(*m)[key] = v
 	}
 	return v

@@ -52,7 +52,7 @@ var Inherited = sync.OnceValues(func() (map[string]net.Listener, bool) {
 	if !inside {
 		return nil, false
 	}
-	os.Unsetenv(variable)
+	_ = os.Unsetenv(variable) // fails for a malformed name only
 	listeners := map[string]net.Listener{}
 	for i, name := range split(names) {
 		f := os.NewFile(uintptr(firstDescriptor+i), name)

@@ -36,7 +36,7 @@ func outside() int {
 		return 1
 	}
 	fmt.Println(l.Addr())
-	os.Setenv(role, "inside")
+	_ = os.Setenv(role, "inside")
 	code, err := Exec(map[string]net.Listener{"gate": l}, os.Args[1:])
 	if err != nil {
 		fmt.Println(err)
