@@ -70,16 +70,21 @@ var failures = []struct {
 func TestFailedDeployments(t *testing.T) {
 	p := common(t)
 	registry := p.state(t).Registry
-	answers := make([]answer, len(failures))
+	answers, errs := make([]answer, len(failures)), make([]error, len(failures))
 	var all sync.WaitGroup
 	for i, f := range failures {
 		file := writeApp(t, f.name, strings.ReplaceAll(f.spec, "REGISTRY", registry))
-		all.Go(func() { answers[i] = p.escale(t, append([]string{"deploy", file, "-n", "failures"}, f.args...)...) })
+		all.Go(func() {
+			answers[i], errs[i] = p.command(t.Context(), append([]string{"deploy", file, "-n", "failures"}, f.args...)...)
+		})
 	}
 	all.Wait()
 	for i, f := range failures {
 		t.Run(f.name, func(t *testing.T) {
 			a := answers[i]
+			if errs[i] != nil {
+				t.Fatal(errs[i])
+			}
 			if a.code != 1 || a.out != "" {
 				t.Errorf("exit code %d, standard output %q: want 1 and nothing", a.code, a.out)
 			}

@@ -58,14 +58,25 @@ func onThread(f func() error) error {
 	return <-result
 }
 
+// enter moves the calling thread into the network.
+func (n *isolated) enter() error {
+	if n == nil {
+		return nil
+	}
+	if err := unix.Setns(int(n.file.Fd()), unix.CLONE_NEWNET); err != nil {
+		return fmt.Errorf("entering the network namespace: %w", err)
+	}
+	return nil
+}
+
 // do runs f in the network: what it opens and starts is there.
 func (n *isolated) do(f func() error) error {
 	if n == nil {
 		return f()
 	}
 	return onThread(func() error {
-		if err := unix.Setns(int(n.file.Fd()), unix.CLONE_NEWNET); err != nil {
-			return fmt.Errorf("entering the network namespace: %w", err)
+		if err := n.enter(); err != nil {
+			return err
 		}
 		return f()
 	})

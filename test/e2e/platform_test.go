@@ -112,17 +112,27 @@ func up(l launch) (*platform, error) {
 	p.cmd.Dir = filepath.Dir(l.dir)
 	p.cmd.Stdout, p.cmd.Stderr = p.out, p.err
 	p.cmd.WaitDelay = stopLimit // for processes that live longer than they should
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Credential: l.as}
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Credential: l.as, Pdeathsig: syscall.SIGKILL}
 	if l.as != nil {
 		p.cmd.Env = []string{"HOME=" + l.dir, "PATH=" + os.Getenv("PATH")}
 	}
-	if err := l.on.do(p.cmd.Start); err != nil {
+	started := make(chan error)
+	// The platform dies with the thread that started it, and so with these tests, however they end.
+	go onThread(func() error {
+		err := l.on.enter()
+		if err == nil {
+			err = p.cmd.Start()
+		}
+		started <- err
+		if err == nil {
+			p.exit = p.cmd.Wait()
+			close(p.ended)
+		}
+		return nil
+	})
+	if err := <-started; err != nil {
 		return nil, fmt.Errorf("starting %q: %w", binary, err)
 	}
-	go func() {
-		p.exit = p.cmd.Wait()
-		close(p.ended)
-	}()
 	return p, nil
 }
 

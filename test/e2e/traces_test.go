@@ -94,11 +94,13 @@ func (p *platform) traces() traces {
 	t := traces{dir: p.dir, processes: descendants(p.cmd.Process.Pid)}
 	for _, d := range t.processes {
 		for _, folder := range cgroupsOf(d.pid) {
-			if strings.Contains(folder, "/escale") && !slices.Contains(t.cgroups, folder) {
+			if strings.Contains(folder, "/escale") {
 				t.cgroups = append(t.cgroups, folder, filepath.Dir(folder))
 			}
 		}
 	}
+	slices.Sort(t.cgroups)
+	t.cgroups = slices.Compact(t.cgroups)
 	return t
 }
 

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // refused waits for a platform that must not start, and returns what it said.
@@ -60,7 +62,7 @@ func TestSecondPlatform(t *testing.T) {
 		})
 	}
 	t.Run("beside it becomes ready, and neither notices the other", func(t *testing.T) {
-		before := first.traces()
+		before := first.restarts(t)
 		second := start(t, launch{dir: newDir(t), args: []string{"--nodes", "1", testFile(t, "files.yaml")}})
 		second.mustReady(t)
 		if err := second.deployed(); err != nil {
@@ -73,17 +75,29 @@ func TestSecondPlatform(t *testing.T) {
 		if err := left.gone(10 * time.Second); err != nil {
 			t.Error(err)
 		}
-		for _, p := range before.processes {
-			// Programs that run for a moment, such as nft and the jobs, come and go.
-			if c := cmdline(p.pid); !p.alive() && strings.Contains(c, "redis-server") {
-				t.Errorf("process %d of the first platform is gone: %s", p.pid, c)
-			}
+		if after := first.restarts(t); after != before {
+			t.Errorf("containers of the first platform ended: %d restarts, %d before", after, before)
 		}
 		s := shop{Client: first.http(t)}
 		if err := s.open(); err != nil {
 			t.Errorf("the first platform: %v", err)
 		}
 	})
+}
+
+// restarts counts how often containers of the shop were started again.
+func (p *platform) restarts(t *testing.T) (n int32) {
+	t.Helper()
+	pods, err := p.kube(t).CoreV1().Pods("shop").List(t.Context(), metav1.ListOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, pod := range pods.Items {
+		for _, c := range pod.Status.ContainerStatuses {
+			n += c.RestartCount
+		}
+	}
+	return n
 }
 
 // On the machine's network there is room for one platform.
