@@ -118,18 +118,20 @@ func up(l launch) (*platform, error) {
 	}
 	started := make(chan error)
 	// The platform dies with the thread that started it, and so with these tests, however they end.
-	go onThread(func() error {
-		err := l.on.enter()
-		if err == nil {
-			err = p.cmd.Start()
-		}
-		started <- err
-		if err == nil {
-			p.exit = p.cmd.Wait()
-			close(p.ended)
-		}
-		return nil
-	})
+	go func() {
+		_ = onThread(func() error {
+			err := l.on.enter()
+			if err == nil {
+				err = p.cmd.Start()
+			}
+			started <- err
+			if err == nil {
+				p.exit = p.cmd.Wait()
+				close(p.ended)
+			}
+			return nil
+		})
+	}()
 	if err := <-started; err != nil {
 		return nil, fmt.Errorf("starting %q: %w", binary, err)
 	}
@@ -157,7 +159,7 @@ func (p *platform) ready() (s engine.State, err error) {
 	err = poll(startLimit, func() error {
 		select {
 		case <-p.ended:
-			return final{fmt.Errorf("it ended (%v): %s", p.exit, p.err)}
+			return final{fmt.Errorf("it ended with %s: %s", p.cmd.ProcessState, p.err)}
 		default:
 		}
 		if s, err = engine.Dir(p.dir).ReadState(); err != nil {
