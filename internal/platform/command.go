@@ -84,7 +84,12 @@ func up(ctx context.Context, o upOptions, version string, files []string, stdout
 	}
 	listeners, inside := private.Inherited()
 	if !inside {
-		var err error
+		// A platform that runs already has the ports too, but its directory says it better.
+		lock, err := lockDir(engine.Dir(o.dir))
+		if err != nil {
+			return err
+		}
+		_ = lock.Close()
 		if listeners, err = o.ports.Listen(); err != nil {
 			return err
 		}

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/escale-dev/escale/api/v1alpha1"
@@ -194,18 +195,39 @@ func (w *waiter) failingLog(ctx context.Context, f Facts) (pod string, lines []s
 	// The time of the deployment may be up, but the log is wanted all the same.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), askTimeout)
 	defer cancel()
+	// What is told of the pod may be older than the pod: the container that was running has ended meanwhile, and the one
+	// before it is gone with its log. The other of the two has something to say then.
+	for _, previous := range []bool{ended, !ended} {
+		if lines = w.log(ctx, p, previous); told(lines) {
+			return p.Name, lines
+		}
+	}
+	return p.Name, nil
+}
+
+// log reads the last lines of a pod's container, the previous one if asked. There are none where there is no log, which
+// is often the reason of the failure itself.
+func (w *waiter) log(ctx context.Context, p *corev1.Pod, previous bool) (lines []string) {
 	stream, err := w.pods.CoreV1().Pods(p.Namespace).GetLogs(p.Name, &corev1.PodLogOptions{
-		Container: containerName, Previous: ended, TailLines: ptr.To[int64](logLines),
+		Container: containerName, Previous: previous, TailLines: ptr.To[int64](logLines),
 	}).Stream(ctx)
 	if err != nil {
-		return p.Name, nil // there is none, which is often the reason itself
+		return nil
 	}
 	defer stream.Close()
 	scanner := bufio.NewScanner(io.LimitReader(stream, 1<<20))
 	for scanner.Scan() && len(lines) < logLines {
 		lines = append(lines, scanner.Text())
 	}
-	return p.Name, lines
+	return lines
+}
+
+// noLog is how a kubelet's answer begins, with success, when the container whose log is wanted is gone.
+const noLog = "unable to retrieve container logs for "
+
+// told says whether lines are a program's, rather than none or a kubelet's excuse.
+func told(lines []string) bool {
+	return len(lines) > 0 && !(len(lines) == 1 && strings.HasPrefix(lines[0], noLog))
 }
 
 // lastWarning is what the node last said about a pod that it cannot start. While a pod has no container, which is so
