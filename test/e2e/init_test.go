@@ -1,0 +1,33 @@
+package e2e
+
+import (
+	"bytes"
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+// A container's first process is the program itself under another name. It must have become the container's program, or
+// have failed, before the packages of Kubernetes initialise: each container would pay for them.
+func TestTheFirstProcessOfAContainerStartsLight(t *testing.T) {
+	binary, err := program()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var trace bytes.Buffer
+	cmd := exec.Command(binary)
+	cmd.Args = []string{"escale-init"}
+	cmd.Env = []string{"GODEBUG=inittrace=1"}
+	cmd.Stderr = &trace
+	if err := cmd.Run(); err == nil {
+		t.Fatal("it ran without being told what to run")
+	}
+	if !strings.Contains(trace.String(), "init runtime") {
+		t.Fatalf("no trace of initialisation: %s", &trace)
+	}
+	for line := range strings.Lines(trace.String()) {
+		if strings.Contains(line, "k8s.io/") {
+			t.Errorf("initialised before the container's program: %s", line)
+		}
+	}
+}
