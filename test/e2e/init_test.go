@@ -26,7 +26,8 @@ func TestTheFirstProcessOfAContainerStartsLight(t *testing.T) {
 		t.Fatalf("no trace of initialisation: %s", &trace)
 	}
 	for line := range strings.Lines(trace.String()) {
-		if strings.Contains(line, "k8s.io/") {
+		// Packages without imports of weight are ready early and cost nothing; those of the API are what takes long.
+		if strings.Contains(line, " k8s.io/api/") || strings.Contains(line, " k8s.io/kubernetes/pkg/apis/") {
 			t.Errorf("initialised before the container's program: %s", line)
 		}
 	}
