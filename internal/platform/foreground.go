@@ -123,35 +123,45 @@ func (f foreground) summary(s engine.State, urls []string) {
 	fmt.Fprintf(f.stdout, "\n  next: export KUBECONFIG=%s && kubectl get pods -A\n\n", s.Kubeconfig)
 }
 
+// watchAgain is the pause before a watch that ended is begun again: the API server ends each now and then.
+const watchAgain = time.Second
+
 // keepStatus shows how many Apps are ready, as a watch tells, until ctx ends.
 func (f foreground) keepStatus(ctx context.Context, cfg *rest.Config) error {
 	c, err := client.NewWithWatch(cfg, client.Options{Scheme: scheme})
 	if err != nil {
 		return fmt.Errorf("making a client: %w", err)
 	}
-	for ctx.Err() == nil {
-		// A watch without a version begins with what exists; the API server ends it now and then.
-		w, err := c.Watch(ctx, &v1alpha1.AppList{})
-		if err != nil {
-			return fmt.Errorf("watching Apps: %w", err)
+	f.showStatus(nil)
+	for {
+		// What cannot be watched for a moment is no reason to stop the platform.
+		if w, err := c.Watch(ctx, &v1alpha1.AppList{}); err == nil {
+			f.follow(w)
 		}
-		ready := map[types.NamespacedName]bool{}
-		f.showStatus(ready)
-		for e := range w.ResultChan() {
-			app, ok := e.Object.(*v1alpha1.App)
-			if !ok {
-				break
-			}
-			key := client.ObjectKeyFromObject(app)
-			ready[key] = meta.IsStatusConditionTrue(app.Status.Conditions, v1alpha1.ConditionReady)
-			if e.Type == watch.Deleted {
-				delete(ready, key)
-			}
-			f.showStatus(ready)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(watchAgain):
 		}
-		w.Stop()
 	}
-	return nil
+}
+
+// follow shows what a watch tells until it ends. A watch without a version begins with what exists.
+func (f foreground) follow(w watch.Interface) {
+	defer w.Stop()
+	ready := map[types.NamespacedName]bool{}
+	for e := range w.ResultChan() {
+		app, ok := e.Object.(*v1alpha1.App)
+		if !ok {
+			return
+		}
+		key := client.ObjectKeyFromObject(app)
+		ready[key] = meta.IsStatusConditionTrue(app.Status.Conditions, v1alpha1.ConditionReady)
+		if e.Type == watch.Deleted {
+			delete(ready, key)
+		}
+		f.showStatus(ready)
+	}
 }
 
 func (f foreground) showStatus(ready map[types.NamespacedName]bool) {
