@@ -79,7 +79,7 @@ func NewNetwork(cidr string) (Network, error) {
 	}, nil
 }
 
-// Host is the platform's address as pods see it: the API server, the resolver and the registry listen on it.
+// Host is the platform's address as pods see it: the API server and the resolver listen on it.
 func (n Network) Host() netip.Addr { return n.Pods.Addr().Next() }
 
 // Bridge is the name of the network interface that holds the platform's and the nodes' addresses.

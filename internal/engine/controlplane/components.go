@@ -41,7 +41,6 @@ func apiServer(ctx context.Context, c *credentials, etcd string, network engine.
 	opts := apiserveroptions.NewServerRunOptions()
 	args := []string{
 		"--etcd-servers=" + etcd,
-		// The watch caches start from what etcd can answer at once; compaction keeps five minutes of history.
 		"--advertise-address=" + network.Host().String(),
 		"--service-cluster-ip-range=" + network.Services.String(),
 		"--tls-cert-file=" + c.serving.cert,
