@@ -9,7 +9,9 @@ import (
 
 // Store holds the live facts. Its methods may be called at the same time from anywhere; on a nil Store those that tell
 // do nothing and those that ask know nothing.
-type Store struct{}
+type Store struct {
+	pods podStages
+}
 
 // AddTraffic adds a data plane to ask each second.
 func (s *Store) AddTraffic(TrafficSource) {}
@@ -17,8 +19,13 @@ func (s *Store) AddTraffic(TrafficSource) {}
 // Held says at once that a request waits for a Service none of whose pods is ready. It does not block.
 func (s *Store) Held(types.NamespacedName) {}
 
-// PodReached notes when a data plane saw a pod reach a stage; address is "ip:port". Only the first time counts.
-func (s *Store) PodReached(address string, stage PodStage, at time.Time) {}
+// PodReached notes when a data plane saw a pod reach a stage; address is "ip:port". Only the first time
+// counts, until PodForget.
+func (s *Store) PodReached(address string, stage PodStage, at time.Time) {
+	if s != nil {
+		s.pods.reached(address, stage, at)
+	}
+}
 
 // SetLag tells how much work waits in the source of one trigger of a workload, such as the messages of a queue.
 func (s *Store) SetLag(w Workload, trigger string, value float64, at time.Time) {}
