@@ -60,6 +60,11 @@ bench: build ## Run the bench programs one after the other.
 	go run ./test/bench/footprint
 	go run ./test/bench/podstart
 
+.PHONY: conformance
+conformance: build ## Run the Gateway API's conformance suite; needs root. The report is bin/conformance-report.yaml.
+	ESCALE_CONFORMANCE=1 ESCALE_BINARY=$(CURDIR)/bin/escale ESCALE_CONFORMANCE_REPORT=$(CURDIR)/bin/conformance-report.yaml \
+		go test -count 1 -timeout 30m -v -run TestConformance ./test/conformance
+
 .PHONY: generate
 generate: ## Make generated files anew: deep copies, definitions, the command reference.
 	go run $(CONTROLLER_TOOLS) object paths=./api/... crd:headerFile= output:crd:dir=api/crds paths=./api/...
