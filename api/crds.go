@@ -1,5 +1,5 @@
-// Package api holds the definitions of the kinds Escale serves: its own, generated from api/v1alpha1, and those of the
-// Gateway API, as upstream released them.
+// Package api holds the definitions of the kinds Escale serves: its own, generated from api/v1alpha1, KEDA's, generated
+// from api/keda/v1alpha1, and those of the Gateway API, as upstream released them.
 package api
 
 import "embed"

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/escale-dev/escale/api"
+	kedav1alpha1 "github.com/escale-dev/escale/api/keda/v1alpha1"
 	"github.com/escale-dev/escale/api/v1alpha1"
 	"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
@@ -34,9 +35,13 @@ func definition(t *testing.T, file string) *apiextensionsv1.CustomResourceDefini
 
 // The API server refuses a definition whose rules do not compile or may cost too much.
 func TestDefinitionsAreAccepted(t *testing.T) {
-	files, err := fs.Glob(api.Definitions, "crds/escale.dev_*.yaml")
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no definitions: %v", err)
+	var files []string
+	for _, group := range []string{"escale.dev", "keda.sh"} {
+		found, err := fs.Glob(api.Definitions, "crds/"+group+"_*.yaml")
+		if err != nil || len(found) == 0 {
+			t.Fatalf("no definitions of %q: %v", group, err)
+		}
+		files = append(files, found...)
 	}
 	for _, file := range files {
 		crd := definition(t, file)
@@ -54,13 +59,18 @@ func TestDefinitionsAreAccepted(t *testing.T) {
 }
 
 // The definition and the Go types name the same fields, also where controller-gen is not at hand.
-func TestAppDefinitionHasTheFieldsOfTheType(t *testing.T) {
-	schema := definition(t, api.AppDefinition).Spec.Versions[0].Schema.OpenAPIV3Schema
-	for name, typ := range map[string]reflect.Type{
-		"spec":   reflect.TypeFor[v1alpha1.AppSpec](),
-		"status": reflect.TypeFor[v1alpha1.AppStatus](),
+func TestDefinitionsHaveTheFieldsOfTheTypes(t *testing.T) {
+	for file, types := range map[string]struct{ spec, status reflect.Type }{
+		api.AppDefinition:                 {reflect.TypeFor[v1alpha1.AppSpec](), reflect.TypeFor[v1alpha1.AppStatus]()},
+		"crds/keda.sh_scaledobjects.yaml": {reflect.TypeFor[kedav1alpha1.ScaledObjectSpec](), reflect.TypeFor[kedav1alpha1.ScaledObjectStatus]()},
+		"crds/keda.sh_scaledjobs.yaml":    {reflect.TypeFor[kedav1alpha1.ScaledJobSpec](), reflect.TypeFor[kedav1alpha1.ScaledJobStatus]()},
+		"crds/keda.sh_triggerauthentications.yaml": {
+			reflect.TypeFor[kedav1alpha1.TriggerAuthenticationSpec](), reflect.TypeFor[kedav1alpha1.TriggerAuthenticationStatus](),
+		},
 	} {
-		compareFields(t, name, schema.Properties[name], typ)
+		schema := definition(t, file).Spec.Versions[0].Schema.OpenAPIV3Schema
+		compareFields(t, file+": spec", schema.Properties["spec"], types.spec)
+		compareFields(t, file+": status", schema.Properties["status"], types.status)
 	}
 }
 
@@ -98,19 +108,25 @@ func TestGeneratedFilesAreCurrent(t *testing.T) {
 		t.Skip("controller-gen is not installed")
 	}
 	out := t.TempDir()
-	cmd := exec.Command(gen, "crd:headerFile=", "output:crd:dir="+out, "paths=./v1alpha1/...")
+	cmd := exec.Command(gen, "crd:headerFile=", "output:crd:dir="+out, "paths=./v1alpha1/...", "paths=./keda/...")
 	if b, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, b)
 	}
-	want, err := os.ReadFile(filepath.Join(out, filepath.Base(api.AppDefinition)))
-	if err != nil {
-		t.Fatal(err)
+	made, err := filepath.Glob(filepath.Join(out, "*.yaml"))
+	if err != nil || len(made) == 0 {
+		t.Fatalf("no definitions made: %v", err)
 	}
-	got, err := api.Definitions.ReadFile(api.AppDefinition)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(got, want) {
-		t.Errorf("%s is older than the types: run controller-gen", api.AppDefinition)
+	for _, file := range made {
+		want, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := api.Definitions.ReadFile("crds/" + filepath.Base(file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(got, want) {
+			t.Errorf("%s is older than the types: run controller-gen", filepath.Base(file))
+		}
 	}
 }

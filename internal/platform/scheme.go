@@ -1,6 +1,7 @@
 package platform
 
 import (
+	kedav1alpha1 "github.com/escale-dev/escale/api/keda/v1alpha1"
 	"github.com/escale-dev/escale/api/v1alpha1"
 	apiextensions "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -16,7 +17,7 @@ var scheme = newScheme()
 func newScheme() *runtime.Scheme {
 	s := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{
-		clientscheme.AddToScheme, apiextensions.AddToScheme, v1alpha1.AddToScheme,
+		clientscheme.AddToScheme, apiextensions.AddToScheme, v1alpha1.AddToScheme, kedav1alpha1.AddToScheme,
 		gatewayv1.Install, gatewayv1beta1.Install,
 	} {
 		utilruntime.Must(add(s))
