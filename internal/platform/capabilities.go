@@ -11,6 +11,7 @@ import (
 	"github.com/escale-dev/escale/internal/engine/network/dns"
 	"github.com/escale-dev/escale/internal/portal"
 	"github.com/escale-dev/escale/internal/release"
+	"github.com/escale-dev/escale/internal/signal"
 	"github.com/escale-dev/escale/internal/traffic"
 	"github.com/escale-dev/escale/internal/web"
 	"github.com/go-logr/logr"
@@ -69,6 +70,7 @@ func (p *Platform) setPortal(login string) { p.update(func(s *engine.State) { s.
 // setup is the list of capabilities.
 func (p *Platform) setup(ctx context.Context, m ctrl.Manager, clientset kubernetes.Interface) error {
 	gatewayURL := "http://" + p.cfg.Listeners[PortGateway].Addr().String()
+	signals := &signal.Store{}
 	for _, c := range []struct {
 		name  string
 		setup func(log *slog.Logger) error
@@ -78,7 +80,8 @@ func (p *Platform) setup(ctx context.Context, m ctrl.Manager, clientset kubernet
 		}},
 		{"traffic", func(log *slog.Logger) error {
 			_, err := traffic.Setup(traffic.Deps{
-				Manager: m, Listener: p.cfg.Listeners[PortGateway], PrivateCookie: web.CookieName, Timeline: p.timeline, Log: log,
+				Manager: m, Listener: p.cfg.Listeners[PortGateway], PrivateCookie: web.CookieName, Timeline: p.timeline,
+				Signals: signals, Log: log,
 			})
 			return err
 		}},

@@ -1,7 +1,6 @@
 package traffic
 
 import (
-	"context"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -10,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/escale-dev/escale/internal/signal"
 	discoveryv1 "k8s.io/api/discovery/v1"
 )
 
@@ -80,17 +80,9 @@ func deref[T any](p *T, absent T) T {
 type endpoint struct {
 	address   string
 	inFlight  atomic.Int64
+	answered  atomic.Bool // whether it ever gave an answer
 	transport *http.Transport
 }
-
-const (
-	// dialTimeout survives one lost packet, whose repetition comes after one second.
-	dialTimeout = 2 * time.Second
-	// idleConnection is below the five seconds after which common servers close a connection that is not used, so that
-	// a request seldom meets one that is being closed.
-	idleConnection = 4 * time.Second
-	maxHeaderBytes = 64 << 10
-)
 
 func newEndpoint(address string, h2c bool) *endpoint {
 	dialer := &net.Dialer{Timeout: dialTimeout, KeepAlive: 15 * time.Second}
@@ -100,7 +92,7 @@ func newEndpoint(address string, h2c bool) *endpoint {
 	return &endpoint{address: address, transport: &http.Transport{
 		DialContext:            dialer.DialContext,
 		Protocols:              protocols,
-		MaxIdleConnsPerHost:    1024,
+		MaxIdleConnsPerHost:    maxIdlePerEndpoint,
 		IdleConnTimeout:        idleConnection,
 		ExpectContinueTimeout:  time.Second,
 		MaxResponseHeaderBytes: maxHeaderBytes,
@@ -117,13 +109,16 @@ type endpointSet struct {
 
 // backend is a port of a Service as the data plane sees it: its endpoints change without a new table.
 type backend struct {
-	key  BackendKey
-	set  atomic.Pointer[endpointSet]
-	held atomic.Int64 // requests that wait for an endpoint
+	key    BackendKey
+	shared *sharedPlane
+	set    atomic.Pointer[endpointSet]
+	held   atomic.Int64  // requests that wait for an endpoint
+	holds  atomic.Uint64 // requests that ever had to
+	counts backendCounts
 }
 
-func newBackend(key BackendKey) *backend {
-	b := &backend{key: key}
+func newBackend(key BackendKey, shared *sharedPlane) *backend {
+	b := &backend{key: key, shared: shared}
 	b.set.Store(&endpointSet{replaced: make(chan struct{})})
 	return b
 }
@@ -153,12 +148,30 @@ func (b *backend) update(a addresses) {
 	next := &endpointSet{ready: take(a.ready), draining: take(a.draining), replaced: make(chan struct{})}
 	b.set.Store(next)
 	close(old.replaced)
+	b.reached(next.ready, known)
 	for _, e := range next.ready {
 		delete(known, e.address)
 	}
 	// A draining endpoint keeps no idle connection either: its server is about to close them.
 	for _, e := range known {
 		e.transport.CloseIdleConnections()
+	}
+}
+
+// reached tells of the endpoints that take requests from now on and did not before.
+func (b *backend) reached(ready []*endpoint, before map[string]*endpoint) {
+	now := time.Now()
+	for _, e := range ready {
+		if before[e.address] == nil {
+			b.shared.signals.PodReached(e.address, signal.PodRouted, now)
+		}
+	}
+}
+
+// answered notes an answer of an endpoint; the first one is told to the signals.
+func (b *backend) answered(e *endpoint, at time.Time) {
+	if !e.answered.Load() && e.answered.CompareAndSwap(false, true) {
+		b.shared.signals.PodReached(e.address, signal.PodAnswered, at)
 	}
 }
 
@@ -203,40 +216,4 @@ func lessLoaded(list, tried []*endpoint) *endpoint {
 		return list[j]
 	}
 	return list[i]
-}
-
-const (
-	// holdTime is how long a request waits for the first endpoint of its backend.
-	holdTime = 10 * time.Second
-	// maxHeld is how many requests wait for one backend.
-	maxHeld = 256
-)
-
-// endpoint chooses an endpoint, and waits for one while the backend has none at all. It returns nil when there is none
-// to be had, or the request ended.
-func (b *backend) endpoint(ctx context.Context, tried []*endpoint) *endpoint {
-	set := b.set.Load()
-	if e := set.choose(tried); e != nil || len(tried) > 0 {
-		return e
-	}
-	if b.held.Add(1) > maxHeld {
-		b.held.Add(-1)
-		return nil
-	}
-	defer b.held.Add(-1)
-	expired := time.NewTimer(holdTime)
-	defer expired.Stop()
-	for {
-		select {
-		case <-set.replaced:
-		case <-expired.C:
-			return nil
-		case <-ctx.Done():
-			return nil
-		}
-		set = b.set.Load()
-		if e := set.choose(nil); e != nil {
-			return e
-		}
-	}
 }

@@ -1,6 +1,7 @@
 package traffic
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -53,6 +54,7 @@ func serveEntry(proxy *httputil.ReverseProxy, l *live, e *entry, w http.Response
 	}
 	x.backend, x.series = l.backends[x.target.backend], l.series[x.target.series]
 	x.series.inFlight.Add(1)
+	x.backend.counts.inFlight.Add(1)
 	ctx := x.total.start(context.WithValue(r.Context(), exchangeKey{}, x), x.rule.timeout, errRequestTimeout)
 	defer x.finish()
 	proxy.ServeHTTP(w, r.WithContext(ctx))
@@ -111,7 +113,10 @@ func (x *exchange) finish() {
 	if x.answered.IsZero() {
 		x.answered = now
 	}
-	x.series.observe(x.code, x.answered.Sub(x.started), now, x.fromBack)
+	took := x.answered.Sub(x.started)
+	x.series.observe(x.code, took, now, x.fromBack)
+	x.backend.counts.inFlight.Add(-1)
+	x.backend.counts.observe(x.code, took, now, x.fromBack)
 }
 
 func (x *exchange) take(e *endpoint) {
@@ -198,6 +203,7 @@ func (b *body) Close() error { return nil }
 func modifyResponse(res *http.Response) error {
 	x := exchangeOf(res.Request.Context())
 	x.answered, x.code, x.fromBack = time.Now(), res.StatusCode, true
+	x.backend.answered(x.endpoint, x.answered)
 	if res.StatusCode == http.StatusSwitchingProtocols {
 		// What follows is a conversation, not an answer that takes too long.
 		x.total.disarm()
@@ -207,8 +213,6 @@ func modifyResponse(res *http.Response) error {
 	x.rule.response.apply(res.Header)
 	return nil
 }
-
-var errNoEndpoint = errors.New("no endpoint is ready")
 
 // answerError answers a request that no backend answered.
 func (g *Gateway) answerError(w http.ResponseWriter, r *http.Request, err error) {
@@ -223,9 +227,9 @@ func (g *Gateway) answerError(w http.ResponseWriter, r *http.Request, err error)
 		x.fail(w, http.StatusGatewayTimeout, errBackendTimeout.Error())
 	case cause != nil:
 		x.fail(w, clientClosed, "the client went away")
-	case errors.Is(err, errNoEndpoint):
-		w.Header().Set("Retry-After", "1")
-		x.fail(w, http.StatusServiceUnavailable, fmt.Sprintf("no pod of Service %q is ready", service))
+	case errors.Is(err, errNoEndpoint), errors.Is(err, errHoldFull):
+		w.Header().Set("Retry-After", retryAfter)
+		x.fail(w, http.StatusServiceUnavailable, x.backend.unavailable(err))
 	default:
 		g.log.Debug("backend failed", "route", x.rule.route, "backend", service, "err", err)
 		x.fail(w, http.StatusBadGateway, fmt.Sprintf("Service %q did not answer: %v", service, err))
@@ -239,18 +243,15 @@ const clientClosed = 499
 // forwarder sends a request to an endpoint of its exchange's backend, and to another if the first cannot have seen it.
 type forwarder struct{}
 
-// maxAttempts leaves room for two endpoints that vanished together, as when a node is lost.
-const maxAttempts = 3
-
 // RoundTrip implements http.RoundTripper.
 func (forwarder) RoundTrip(r *http.Request) (*http.Response, error) {
 	x := exchangeOf(r.Context())
-	err := errNoEndpoint
+	var err error
 	var tried []*endpoint
 	for len(tried) < maxAttempts {
-		e := x.backend.endpoint(r.Context(), tried)
-		if e == nil {
-			return nil, err
+		e, none := x.backend.endpoint(r.Context(), tried)
+		if none != nil {
+			return nil, cmp.Or(err, none)
 		}
 		if len(tried) > 0 {
 			x.series.retries.Add(1)

@@ -25,6 +25,7 @@ type Gateway struct {
 
 	privateCookie string // is not forwarded; empty for none
 
+	shared   *sharedPlane
 	mu       sync.Mutex // guards what follows and every backend's update
 	backends map[BackendKey]*backend
 	series   map[SeriesKey]*series
@@ -37,9 +38,9 @@ type live struct {
 	series   []*series
 }
 
-func newGateway(listener net.Listener, log *slog.Logger) *Gateway {
+func newGateway(listener net.Listener, log *slog.Logger, shared *sharedPlane) *Gateway {
 	g := &Gateway{
-		listener: listener, log: log, installed: make(chan struct{}),
+		listener: listener, log: log, installed: make(chan struct{}), shared: shared,
 		backends: map[BackendKey]*backend{}, series: map[SeriesKey]*series{},
 	}
 	g.proxy = &httputil.ReverseProxy{
@@ -70,7 +71,7 @@ func (g *Gateway) install(t *Table, find func(BackendKey) (addresses, error)) er
 			if err != nil {
 				return fmt.Errorf("endpoints of %q: %w", key, err)
 			}
-			b = newBackend(key)
+			b = newBackend(key, g.shared)
 			b.update(found)
 		}
 		backends[key] = b
@@ -114,13 +115,6 @@ func (g *Gateway) updateEndpoints(namespace, service string, find func(BackendKe
 	}
 	return nil
 }
-
-// The limits of a connection from outside. Bodies and answers have none, because streams have none.
-const (
-	readHeaderTimeout = 10 * time.Second
-	clientIdleTimeout = 2 * time.Minute
-	shutdownTimeout   = 20 * time.Second
-)
 
 // Start serves the listener until ctx ends, then lets the requests in flight finish for 20 seconds. It implements
 // manager.Runnable.
@@ -168,7 +162,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	live := g.current(r.Context())
 	if live == nil {
-		w.Header().Set("Retry-After", "1")
+		w.Header().Set("Retry-After", retryAfter)
 		g.refuse(w, started, http.StatusServiceUnavailable, "the gateway is starting and has read no routes yet: try again")
 		return
 	}
@@ -188,7 +182,7 @@ func (g *Gateway) current(ctx context.Context) *live {
 	if l := g.live.Load(); l != nil {
 		return l
 	}
-	expired := time.NewTimer(holdTime)
+	expired := time.NewTimer(startHold)
 	defer expired.Stop()
 	select {
 	case <-g.installed:

@@ -18,6 +18,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/escale-dev/escale/internal/signal"
 	"github.com/prometheus/client_golang/prometheus"
 )
 
@@ -52,7 +53,7 @@ func newPlane(t testing.TB) *plane {
 	transport := &http.Transport{MaxIdleConnsPerHost: 64}
 	p := &plane{
 		t: t, address: l.Addr().String(), addresses: map[string]addresses{},
-		gateway: newGateway(l, slog.New(slog.DiscardHandler)),
+		gateway: newGateway(l, slog.New(slog.DiscardHandler), newSharedPlane(nil, 0)),
 		client: &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error {
 			return http.ErrUseLastResponse
 		}},
@@ -359,7 +360,7 @@ func TestUpgrade(t *testing.T) {
 			t.Fatalf("got %q, %v, want %q", got, err, line)
 		}
 	}
-	if s := p.gateway.Signals()[0]; s.InFlight != 1 {
+	if s := p.gateway.Traffic()[0]; s.InFlight != 1 {
 		t.Errorf("in flight during the conversation: %d, want 1", s.InFlight)
 	}
 }
@@ -468,24 +469,27 @@ func TestHoldUntilAnEndpointIsReady(t *testing.T) {
 
 func TestHoldIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBackend(BackendKey{})
+		b := newBackend(BackendKey{}, newSharedPlane(nil, 0))
 		results := make(chan *endpoint, maxHeld)
 		for range maxHeld {
-			go func() { results <- b.endpoint(t.Context(), nil) }()
+			go func() {
+				e, _ := b.endpoint(t.Context(), nil)
+				results <- e
+			}()
 		}
 		synctest.Wait()
-		if b.endpoint(t.Context(), nil) != nil || b.held.Load() != maxHeld {
+		if _, err := b.endpoint(t.Context(), nil); !errors.Is(err, errHoldFull) || b.held.Load() != maxHeld {
 			t.Errorf("%d requests are held, want %d", b.held.Load(), maxHeld)
 		}
 		b.update(addresses{}) // no news
 		for range maxHeld {
-			if e := <-results; e != nil { // the fake clock reaches holdTime here
+			if e := <-results; e != nil { // the fake clock reaches the end of the hold here
 				t.Fatal("an endpoint came from nowhere")
 			}
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		if b.endpoint(ctx, nil) != nil || b.held.Load() != 0 {
+		if _, err := b.endpoint(ctx, nil); !errors.Is(err, context.Canceled) || b.held.Load() != 0 {
 			t.Error("a request that ended is still held")
 		}
 	})
@@ -550,7 +554,7 @@ func TestWeights(t *testing.T) {
 }
 
 func TestLeastLoaded(t *testing.T) {
-	b := newBackend(BackendKey{})
+	b := newBackend(BackendKey{}, newSharedPlane(nil, 0))
 	b.update(addresses{ready: []string{"a", "b"}, draining: []string{"c"}})
 	set := b.set.Load()
 	set.ready[0].inFlight.Store(1)
@@ -575,25 +579,25 @@ func TestSignalsAndMetrics(t *testing.T) {
 			w.WriteHeader(500)
 		}
 	})), base, httpRoute("r", toWeb))
-	if s := p.gateway.Signals(); len(s) != 1 || s[0].Requests != 0 || !s[0].LastSuccess.IsZero() {
+	if s := p.gateway.Traffic(); len(s) != 1 || s[0].Requests != 0 || !s[0].LastSuccess.IsZero() {
 		t.Errorf("before any request: %+v", s)
 	}
-	signal := func(requests uint64) BackendSignal {
+	settled := func(requests uint64) signal.Traffic {
 		t.Helper()
-		var s BackendSignal
-		until(func() bool { s = p.gateway.Signals()[0]; return s.Requests == requests && s.InFlight == 0 })
+		var s signal.Traffic
+		until(func() bool { s = p.gateway.Traffic()[0]; return s.Requests == requests && s.InFlight == 0 })
 		return s
 	}
 	p.expect(500, "", "GET", "/bad")
-	if s := signal(1); !s.LastSuccess.IsZero() {
+	if s := settled(1); !s.LastSuccess.IsZero() {
 		t.Errorf("an answer of 500 counts as success: %+v", s)
 	}
 	p.expect(200, "", "GET", "/")
-	if s := signal(2); s.LastSuccess.IsZero() || s.Namespace != "shop" || s.Service != "web" || s.Port != 80 {
+	if s := settled(2); s.LastSuccess.IsZero() || s.Service.String() != "shop/web" || s.Port != 80 {
 		t.Errorf("got %+v", s)
 	}
 	p.install(base, httpRoute("r", toWeb), httpRoute("other", "  hostnames: [o.test]\n"+toWeb))
-	signal(2) // counts survive a new table
+	settled(2) // counts survive a new table
 	p.expect(400, "", "GET", "/..")
 
 	registry := prometheus.NewPedanticRegistry()
@@ -732,7 +736,7 @@ func TestStopLetsRequestsFinish(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := newGateway(l, slog.New(slog.DiscardHandler))
+	g := newGateway(l, slog.New(slog.DiscardHandler), newSharedPlane(nil, 0))
 	table, _ := Compile(facts(t, base, httpRoute("r", toWeb)))
 	if err := g.install(table, func(BackendKey) (addresses, error) { return addresses{ready: []string{address}}, nil }); err != nil {
 		t.Fatal(err)

@@ -1,9 +1,7 @@
 package traffic
 
 import (
-	"cmp"
 	"slices"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -52,49 +50,6 @@ func (s *series) total() uint64 {
 		sum += s.classes[i].Load()
 	}
 	return sum
-}
-
-// BackendSignal is what the gateway has seen of one backend since it started, over all routes.
-type BackendSignal struct {
-	Namespace, Service string
-	Port               int32
-	// Requests is how many were answered, by the backend or, where it could not, by the gateway.
-	Requests uint64
-	// InFlight is how many are being answered, held ones included.
-	InFlight int64
-	// LastSuccess is when the backend last gave an answer below 500; zero if never.
-	LastSuccess time.Time
-}
-
-// Signals returns a snapshot of every backend that a route sends requests to, in order of namespace, service and port.
-func (g *Gateway) Signals() []BackendSignal {
-	live := g.live.Load()
-	if live == nil {
-		return nil
-	}
-	byName := map[string]*BackendSignal{}
-	for _, b := range live.backends {
-		byName[b.key.String()] = &BackendSignal{Namespace: b.key.Namespace, Service: b.key.Service, Port: b.key.Port}
-	}
-	for i, key := range live.table.Series {
-		signal, s := byName[key.Backend], live.series[i]
-		if signal == nil {
-			continue
-		}
-		signal.Requests += s.total()
-		signal.InFlight += s.inFlight.Load()
-		if at := s.lastSuccess.Load(); at > 0 && time.Unix(0, at).After(signal.LastSuccess) {
-			signal.LastSuccess = time.Unix(0, at)
-		}
-	}
-	signals := make([]BackendSignal, 0, len(byName))
-	for _, signal := range byName {
-		signals = append(signals, *signal)
-	}
-	slices.SortFunc(signals, func(a, b BackendSignal) int {
-		return cmp.Or(strings.Compare(a.Namespace, b.Namespace), strings.Compare(a.Service, b.Service), cmp.Compare(a.Port, b.Port))
-	})
-	return signals
 }
 
 var (

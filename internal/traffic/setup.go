@@ -7,6 +7,7 @@ import (
 	"net"
 	"time"
 
+	"github.com/escale-dev/escale/internal/signal"
 	"github.com/escale-dev/escale/internal/timeline"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -32,6 +33,11 @@ type Deps struct {
 	// PrivateCookie is the name of a cookie that backends must not see: that of the portal, which a browser sends to every
 	// port of its host. Empty: none.
 	PrivateCookie string
+	// Signals hears what the gateway counts, of requests that wait for a pod and of pods that answer. It may be nil.
+	Signals *signal.Store
+	// Hold is how long a request waits for the first ready pod of its backend; 0 is DefaultHold. More than MaxHold is
+	// taken as MaxHold.
+	Hold time.Duration
 	// Timeline receives a record when a route or Gateway is accepted or refused. It may be nil.
 	Timeline *timeline.Timeline
 	// Log is for people who run the platform.
@@ -45,7 +51,7 @@ const statusWorkers = 8
 // the table whenever an object changes, one replaces the endpoints of a Service whenever its slices do. A third writes
 // statuses, so that a thousand of them do not delay the next table.
 func Setup(d Deps) (*Gateway, error) {
-	g := newGateway(d.Listener, d.Log)
+	g := newGateway(d.Listener, d.Log, newSharedPlane(d.Signals, d.Hold))
 	g.privateCookie = d.PrivateCookie
 	s := &shell{
 		gateway: g, client: d.Manager.GetClient(), timeline: d.Timeline, log: d.Log,
@@ -65,6 +71,7 @@ func Setup(d Deps) (*Gateway, error) {
 	if err := d.Manager.Add(g); err != nil {
 		return nil, fmt.Errorf("setting up the gateway: %w", err)
 	}
+	d.Signals.AddTraffic(g)
 	return g, nil
 }
 

@@ -1,0 +1,88 @@
+package traffic
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/escale-dev/escale/internal/signal"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// sharedPlane is what the backends of one gateway share.
+type sharedPlane struct {
+	// signals hears of requests that wait and of pods that are reached. It may be nil.
+	signals *signal.Store
+	// hold is how long a request waits for the first ready pod of its backend.
+	hold time.Duration
+	// held is how many requests wait, over all backends.
+	held atomic.Int64
+}
+
+func newSharedPlane(signals *signal.Store, hold time.Duration) *sharedPlane {
+	if hold <= 0 {
+		hold = DefaultHold
+	}
+	return &sharedPlane{signals: signals, hold: min(hold, MaxHold)}
+}
+
+// Why a request gets no endpoint.
+var (
+	// errNoEndpoint is a hold that ended, or a retry that found no other endpoint.
+	errNoEndpoint = errors.New("no pod became ready in time")
+	// errHoldFull is a request that would be one too many to wait.
+	errHoldFull = errors.New("too many requests wait already")
+)
+
+// endpoint chooses an endpoint, and waits for one while the backend has none at all. The error is errNoEndpoint,
+// errHoldFull, or the cause of the end of ctx.
+func (b *backend) endpoint(ctx context.Context, tried []*endpoint) (*endpoint, error) {
+	set := b.set.Load()
+	if e := set.choose(tried); e != nil {
+		return e, nil
+	}
+	if len(tried) > 0 {
+		return nil, errNoEndpoint
+	}
+	return b.wait(ctx, set)
+}
+
+// wait holds a request until an endpoint is there.
+func (b *backend) wait(ctx context.Context, set *endpointSet) (*endpoint, error) {
+	here, inAll := b.held.Add(1), b.shared.held.Add(1)
+	defer b.held.Add(-1)
+	defer b.shared.held.Add(-1)
+	if here > maxHeld || inAll > maxHeldInAll {
+		return nil, errHoldFull
+	}
+	b.holds.Add(1)
+	b.shared.signals.Held(types.NamespacedName{Namespace: b.key.Namespace, Name: b.key.Service})
+	expired := time.NewTimer(b.shared.hold)
+	defer expired.Stop()
+	for {
+		select {
+		case <-set.replaced:
+		case <-expired.C:
+			return nil, errNoEndpoint
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+		set = b.set.Load()
+		if e := set.choose(nil); e != nil {
+			return e, nil
+		}
+	}
+}
+
+// unavailable says why a backend took no request, and when to ask again.
+func (b *backend) unavailable(err error) string {
+	if errors.Is(err, errHoldFull) {
+		return fmt.Sprintf("no pod of Service %q is ready, and %d requests wait for one already", b.key, maxHeld)
+	}
+	return fmt.Sprintf("no pod of Service %q became ready within %s", b.key, b.shared.hold)
+}
+
+// retryAfter is the value of Retry-After of an answer 503, in seconds.
+const retryAfter = "1"

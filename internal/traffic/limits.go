@@ -1,0 +1,39 @@
+package traffic
+
+import "time"
+
+// The limits of the data plane. docs/gateway.md lists them under "Limits".
+const (
+	// maxHeaderBytes bounds the header of a request and of an answer, each.
+	maxHeaderBytes = 64 << 10
+	// readHeaderTimeout is how long a client may take to send a request's header.
+	readHeaderTimeout = 10 * time.Second
+	// clientIdleTimeout is how long a client's connection is kept without a request.
+	clientIdleTimeout = 2 * time.Minute
+
+	// dialTimeout survives one lost packet, whose repetition comes after one second.
+	dialTimeout = 2 * time.Second
+	// idleConnection is below the five seconds after which common servers close a connection that is not used, so that
+	// a request seldom meets one that is being closed.
+	idleConnection = 4 * time.Second
+	// maxIdlePerEndpoint is how many connections to one pod are kept without a request.
+	maxIdlePerEndpoint = 1024
+
+	// maxAttempts leaves room for two endpoints that vanished together, as when a node is lost.
+	maxAttempts = 3
+
+	// DefaultHold is how long a request waits for the first ready pod of its backend: long enough for a pod that has to
+	// be placed and started.
+	DefaultHold = 60 * time.Second
+	// MaxHold bounds what Deps.Hold can ask for.
+	MaxHold = 10 * time.Minute
+	// startHold is how long a request waits for the first table.
+	startHold = 10 * time.Second
+	// maxHeld is how many requests wait for one backend. Their bodies are not read meanwhile.
+	maxHeld = 256
+	// maxHeldInAll is how many requests wait, over all backends.
+	maxHeldInAll = 4096
+
+	// shutdownTimeout is how long the requests in flight may take to finish when the gateway stops.
+	shutdownTimeout = 20 * time.Second
+)
