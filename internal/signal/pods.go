@@ -2,6 +2,7 @@ package signal
 
 import (
 	"context"
+	"net"
 	"sync"
 	"time"
 )
@@ -60,12 +61,14 @@ func (p *podStages) of(address string) *PodTimes {
 	return t
 }
 
-// forget makes an address new again: its pod is gone and another may have it next.
-func (p *podStages) forget(address string) {
+// forget makes an address new again, with all its ports.
+func (p *podStages) forget(ip string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if t, ok := p.times[address]; ok {
-		*t = PodTimes{}
+	for address, t := range p.times {
+		if host, _, err := net.SplitHostPort(address); err == nil && host == ip {
+			*t = PodTimes{}
+		}
 	}
 }
 
@@ -82,10 +85,10 @@ func (s *Store) PodTimes(address string) PodTimes {
 	return PodTimes{}
 }
 
-// PodForget says that the pod behind "ip:port" is gone, so that the next one there starts anew.
-func (s *Store) PodForget(address string) {
+// PodForget says that the pod with this IP address is gone, so that the next one there starts anew.
+func (s *Store) PodForget(ip string) {
 	if s != nil {
-		s.pods.forget(address)
+		s.pods.forget(ip)
 	}
 }
 

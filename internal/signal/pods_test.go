@@ -24,7 +24,11 @@ func TestPodReachedCountsTheFirstTimeOnly(t *testing.T) {
 	if got := fmt.Sprint(told); got != "[10.0.0.1:80 0 0 10.0.0.1:80 1 2]" {
 		t.Errorf("watchers were told %s", got)
 	}
-	s.PodForget("10.0.0.1:80")
+	s.PodForget("10.0.0.10")
+	if s.PodTimes("10.0.0.1:80") == (PodTimes{}) {
+		t.Error("forgotten with another pod")
+	}
+	s.PodForget("10.0.0.1")
 	if got := s.PodTimes("10.0.0.1:80"); got != (PodTimes{}) {
 		t.Errorf("after the pod is gone: %v", got)
 	}
