@@ -6,6 +6,9 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
+// KindGateway is the kind of a Workload that stands for the data planes in a Call; it has no name.
+const KindGateway = "Gateway"
+
 // Workload names an object that runs pods and can be scaled, such as a Deployment.
 type Workload struct{ Kind, Namespace, Name string }
 
@@ -56,9 +59,11 @@ type Facts struct {
 	TrafficAt time.Time
 	// InFlight and Held are as in Traffic, summed over the workload's Services.
 	InFlight, Held float64
-	// Rate and ErrorRate are requests, and failed ones, per second during the last second.
+	// Rate and ErrorRate are requests, and failed ones, per second during the last second, or since the tick before where
+	// nobody had read for a while.
 	Rate, ErrorRate float64
-	// Latency of the requests answered during the last second.
+	// Latency of the requests answered during the last second. What History returns of former seconds counts to within
+	// one part in 2,000.
 	Latency Histogram
 
 	// UsageAt is when the pods' use was observed; zero when not known.
@@ -68,8 +73,31 @@ type Facts struct {
 	// CPUReserved and MemoryReserved are the pods' requests, summed.
 	CPUReserved, MemoryReserved float64
 
+	// Desired is how many pods the workload's object asks for.
+	Desired int32
 	// Pods is how many pods the workload has that are not over, Ready how many of them are ready.
 	Pods, Ready int32
+
+	// Lags is how much work waits in the sources of the workload's triggers, in order of their names.
+	Lags []Lag
+}
+
+// Lag is how much work waits in the source of one trigger, such as the messages of a queue.
+type Lag struct {
+	Trigger string
+	Value   float64
+	// At is when it was read from the source.
+	At time.Time
+}
+
+// Lag returns what waits in the source of a trigger; false when it has not been told.
+func (f Facts) Lag(trigger string) (Lag, bool) {
+	for _, l := range f.Lags {
+		if l.Trigger == trigger {
+			return l, true
+		}
+	}
+	return Lag{}, false
 }
 
 // PodStage is a step of a new pod's way to its first answer that only a data plane sees.
