@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -81,23 +82,8 @@ type endpoint struct {
 	address   string
 	inFlight  atomic.Int64
 	answered  atomic.Bool // whether it ever gave an answer
+	health    health
 	transport *http.Transport
-}
-
-func newEndpoint(address string, h2c bool) *endpoint {
-	dialer := &net.Dialer{Timeout: dialTimeout, KeepAlive: 15 * time.Second}
-	protocols := &http.Protocols{}
-	protocols.SetHTTP1(!h2c)
-	protocols.SetUnencryptedHTTP2(h2c)
-	return &endpoint{address: address, transport: &http.Transport{
-		DialContext:            dialer.DialContext,
-		Protocols:              protocols,
-		MaxIdleConnsPerHost:    maxIdlePerEndpoint,
-		IdleConnTimeout:        idleConnection,
-		ExpectContinueTimeout:  time.Second,
-		MaxResponseHeaderBytes: maxHeaderBytes,
-		DisableCompression:     true,
-	}}
 }
 
 // endpointSet is the endpoints of a backend at one time.
@@ -112,9 +98,12 @@ type backend struct {
 	key    BackendKey
 	shared *sharedPlane
 	set    atomic.Pointer[endpointSet]
-	held   atomic.Int64  // requests that wait for an endpoint
-	holds  atomic.Uint64 // requests that ever had to
+	held   atomic.Int64 // requests that wait for an endpoint
 	counts backendCounts
+	budget retryBudget
+
+	outliers     sync.Mutex   // guards what ejections remember
+	lastEjection atomic.Int64 // Unix nanoseconds of the last end of an ejection; 0 if there was none
 }
 
 func newBackend(key BackendKey, shared *sharedPlane) *backend {
@@ -139,7 +128,7 @@ func (b *backend) update(a addresses) {
 		for _, address := range list {
 			e := known[address]
 			if e == nil {
-				e = newEndpoint(address, b.key.H2C)
+				e = newEndpoint(address, b)
 			}
 			out = append(out, e)
 		}

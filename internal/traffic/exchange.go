@@ -5,29 +5,24 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httputil"
 	"net/url"
 	"strings"
-	"sync/atomic"
 	"time"
 )
 
 // exchange is one request on its way through a rule to a backend.
 type exchange struct {
-	entry   *entry
-	rule    *rule
-	target  *target
-	backend *backend
-	series  *series
+	flow
+	entry  *entry
+	rule   *rule
+	target *target
 
-	started  time.Time
-	answered time.Time // when the answer's header was there; zero before
-	code     int
-	fromBack bool
+	request  body
+	response answerBody
 
 	endpoint *endpoint // counts this exchange as in flight
 	// total and attempt end the exchange, or one attempt of it, when it takes too long.
@@ -46,15 +41,13 @@ var (
 
 // serveEntry answers a request by the rule of e.
 func serveEntry(proxy *httputil.ReverseProxy, l *live, e *entry, w http.ResponseWriter, r *http.Request, started time.Time) {
-	x := &exchange{entry: e, rule: e.rule, series: l.series[e.rule.series], started: started}
+	x := &exchange{entry: e, rule: e.rule}
 	if x.answerByRule(w, r) {
-		now := time.Now()
-		x.series.observe(x.code, now.Sub(started), now, false)
+		x.begin(l.series[e.rule.series], nil, started)
+		x.end(time.Now())
 		return
 	}
-	x.backend, x.series = l.backends[x.target.backend], l.series[x.target.series]
-	x.series.inFlight.Add(1)
-	x.backend.counts.inFlight.Add(1)
+	x.begin(l.series[x.target.series], l.backends[x.target.backend], started)
 	ctx := x.total.start(context.WithValue(r.Context(), exchangeKey{}, x), x.rule.timeout, errRequestTimeout)
 	defer x.finish()
 	proxy.ServeHTTP(w, r.WithContext(ctx))
@@ -64,7 +57,7 @@ func serveEntry(proxy *httputil.ReverseProxy, l *live, e *entry, w http.Response
 func (x *exchange) answerByRule(w http.ResponseWriter, r *http.Request) bool {
 	switch {
 	case x.rule.fail != "":
-		x.fail(w, http.StatusInternalServerError, x.rule.fail)
+		x.refuse(w, notServed, http.StatusInternalServerError, x.rule.fail)
 		return true
 	case x.rule.redirect != nil:
 		x.code = x.rule.redirect.code
@@ -73,12 +66,12 @@ func (x *exchange) answerByRule(w http.ResponseWriter, r *http.Request) bool {
 		w.WriteHeader(x.code)
 		return true
 	case x.rule.totalWeight == 0:
-		x.fail(w, http.StatusInternalServerError, "the rule names no backend with a weight above 0")
+		x.refuse(w, notServed, http.StatusInternalServerError, "the rule names no backend with a weight above 0")
 		return true
 	}
 	x.target = x.rule.choose()
 	if x.target.fail != "" {
-		x.fail(w, http.StatusInternalServerError, x.target.fail)
+		x.refuse(w, notServed, http.StatusInternalServerError, x.target.fail)
 		return true
 	}
 	return false
@@ -98,9 +91,9 @@ func (r *rule) choose() *target {
 	return &r.targets[0]
 }
 
-// fail answers for a route that cannot, naming it.
-func (x *exchange) fail(w http.ResponseWriter, code int, text string) {
-	x.code = code
+// refuse answers for a route that cannot, naming it.
+func (x *exchange) refuse(w http.ResponseWriter, kind failure, code int, text string) {
+	x.flow.fail(kind, code)
 	answer(w, code, fmt.Sprintf("route %q: %s", x.rule.route, text))
 }
 
@@ -108,15 +101,11 @@ func (x *exchange) fail(w http.ResponseWriter, code int, text string) {
 func (x *exchange) finish() {
 	x.release()
 	x.total.stop()
-	x.series.inFlight.Add(-1)
-	now := time.Now()
-	if x.answered.IsZero() {
-		x.answered = now
+	x.in, x.out = x.request.bytes.Load(), x.response.bytes
+	if x.failure == succeeded && x.fromBack && !x.upgraded {
+		x.failure = x.response.failure()
 	}
-	took := x.answered.Sub(x.started)
-	x.series.observe(x.code, took, now, x.fromBack)
-	x.backend.counts.inFlight.Add(-1)
-	x.backend.counts.observe(x.code, took, now, x.fromBack)
+	x.end(time.Now())
 }
 
 func (x *exchange) take(e *endpoint) {
@@ -175,7 +164,8 @@ func rewriteRequest(p *httputil.ProxyRequest) {
 		setPath(out.URL, m.apply(p.In.URL.EscapedPath(), x.entry.path))
 	}
 	if out.Body != nil {
-		out.Body = &body{ReadCloser: out.Body}
+		x.request.ReadCloser = out.Body
+		out.Body = &x.request
 	}
 }
 
@@ -187,27 +177,17 @@ func setPath(u *url.URL, escaped string) {
 	u.Path, u.RawPath = decoded, escaped
 }
 
-// body remembers whether it was read, and is not closed by a failed attempt. The proxy closes the one below.
-type body struct {
-	io.ReadCloser
-	read atomic.Bool
-}
-
-func (b *body) Read(p []byte) (int, error) {
-	b.read.Store(true)
-	return b.ReadCloser.Read(p)
-}
-
-func (b *body) Close() error { return nil }
-
 func modifyResponse(res *http.Response) error {
 	x := exchangeOf(res.Request.Context())
-	x.answered, x.code, x.fromBack = time.Now(), res.StatusCode, true
-	x.backend.answered(x.endpoint, x.answered)
+	x.answer(res.StatusCode, time.Now())
 	if res.StatusCode == http.StatusSwitchingProtocols {
 		// What follows is a conversation, not an answer that takes too long.
+		x.upgrade()
 		x.total.disarm()
 		x.attempt.disarm()
+	} else {
+		x.response.ReadCloser = res.Body
+		res.Body = &x.response
 	}
 	x.target.response.apply(res.Header)
 	x.rule.response.apply(res.Header)
@@ -219,20 +199,25 @@ func (g *Gateway) answerError(w http.ResponseWriter, r *http.Request, err error)
 	x := exchangeOf(r.Context())
 	x.answered = time.Now()
 	cause := context.Cause(r.Context())
-	service := x.backend.key.String()
-	switch {
-	case errors.Is(cause, errRequestTimeout):
-		x.fail(w, http.StatusGatewayTimeout, errRequestTimeout.Error())
-	case errors.Is(err, errBackendTimeout):
-		x.fail(w, http.StatusGatewayTimeout, errBackendTimeout.Error())
-	case cause != nil:
-		x.fail(w, clientClosed, "the client went away")
-	case errors.Is(err, errNoEndpoint), errors.Is(err, errHoldFull):
+	if errors.Is(cause, errRequestTimeout) {
+		err = errRequestTimeout
+	} else if cause != nil {
+		err = context.Canceled
+	}
+	switch kind := classify(err); kind {
+	case responseTimeout:
+		x.refuse(w, kind, http.StatusGatewayTimeout, err.Error())
+	case clientGone:
+		x.refuse(w, kind, clientClosed, "the client went away")
+	case requestTooSlow:
+		x.refuse(w, kind, http.StatusRequestTimeout, err.Error())
+	case noEndpoint, holdFull, overloaded:
 		w.Header().Set("Retry-After", retryAfter)
-		x.fail(w, http.StatusServiceUnavailable, x.backend.unavailable(err))
+		x.refuse(w, kind, http.StatusServiceUnavailable, x.backend.unavailable(err))
 	default:
+		service := x.backend.key.String()
 		g.log.Debug("backend failed", "route", x.rule.route, "backend", service, "err", err)
-		x.fail(w, http.StatusBadGateway, fmt.Sprintf("Service %q did not answer: %v", service, err))
+		x.refuse(w, kind, http.StatusBadGateway, fmt.Sprintf("Service %q did not answer: %v", service, err))
 	}
 }
 
@@ -254,13 +239,13 @@ func (forwarder) RoundTrip(r *http.Request) (*http.Response, error) {
 			return nil, cmp.Or(err, none)
 		}
 		if len(tried) > 0 {
-			x.series.retries.Add(1)
+			x.counts.retries.Add(1)
 		}
 		var res *http.Response
 		if res, err = x.try(e, r); err == nil {
 			return res, nil
 		}
-		if !repeatable(r, err) {
+		if !repeatable(r, err) || !unseen(err) && !x.backend.mayRetry(time.Now()) {
 			return nil, err
 		}
 		tried = append(tried, e)
@@ -281,10 +266,22 @@ func (x *exchange) try(e *endpoint, r *http.Request) (*http.Response, error) {
 	if err != nil && errors.Is(context.Cause(ctx), errBackendTimeout) {
 		err = errBackendTimeout
 	}
+	x.note(r.Context(), res, err)
 	if res != nil {
 		res.Request = r
 	}
 	return res, err
+}
+
+// note tells the backend how the attempt at the endpoint ended.
+func (x *exchange) note(ctx context.Context, res *http.Response, err error) {
+	switch now := time.Now(); {
+	case err == nil:
+		x.backend.attempted(x.endpoint, succeeded, res.StatusCode, now)
+	case ctx.Err() != nil && !errors.Is(context.Cause(ctx), errRequestTimeout): // the client went away
+	default:
+		x.backend.attempted(x.endpoint, classify(err), 0, now)
+	}
 }
 
 // repeatable says whether a request that failed may be sent again: to a backend that refused the connection if no byte
@@ -296,11 +293,13 @@ func repeatable(r *http.Request, err error) bool {
 	if b, ok := r.Body.(*body); ok && b.read.Load() {
 		return false
 	}
+	return unseen(err) || r.Body == nil && idempotent(r.Method)
+}
+
+// unseen says that no backend can have seen the request: there was no connection.
+func unseen(err error) bool {
 	var op *net.OpError
-	if errors.As(err, &op) && op.Op == "dial" {
-		return true
-	}
-	return r.Body == nil && idempotent(r.Method)
+	return errors.As(err, &op) && op.Op == "dial"
 }
 
 func idempotent(method string) bool {

@@ -194,9 +194,10 @@ func (g *Gateway) current(ctx context.Context) *live {
 
 // refuse answers a request that belongs to no route.
 func (g *Gateway) refuse(w http.ResponseWriter, started time.Time, code int, text string) {
+	f := flow{code: code}
+	f.begin(&g.unrouted, nil, started)
 	answer(w, code, text)
-	now := time.Now()
-	g.unrouted.observe(code, now.Sub(started), now, false)
+	f.end(time.Now())
 }
 
 // answer writes an answer of the gateway's own; the prefix tells it from a backend's.

@@ -423,7 +423,7 @@ func TestRefusedConnectionGoesToAnotherEndpoint(t *testing.T) {
 			t.Fatalf("got %v %q, %v", res, body, err)
 		}
 	}
-	if n := p.gateway.live.Load().series[1].retries.Load(); n == 0 {
+	if n := p.gateway.live.Load().series[1].use().retries.Load(); n == 0 {
 		t.Error("no retry was counted")
 	}
 	p.set(closedAddress(t))
@@ -538,7 +538,7 @@ func TestClientThatLeavesEndsTheRequest(t *testing.T) {
 	<-arrived
 	c.Close()
 	<-ended
-	s := p.gateway.live.Load().series[1]
+	s := p.gateway.live.Load().series[1].use()
 	until(func() bool { return s.classes[0].Load() == 1 && s.inFlight.Load() == 0 })
 }
 
@@ -621,7 +621,7 @@ func TestSignalsAndMetrics(t *testing.T) {
 		"escale_gateway_requests_total shop/web:80 5xx shop/r": 1,
 		"escale_gateway_requests_total  4xx ":                  1,
 		"escale_gateway_response_seconds shop/web:80 shop/r":   2,
-		"escale_gateway_endpoints shop/web:80":                 1,
+		"escale_gateway_endpoints shop/web:80 ready":           1,
 	} {
 		if got[name] != want {
 			t.Errorf("%s: got %v, want %v in %v", name, got[name], want, got)

@@ -37,16 +37,14 @@ var (
 )
 
 // endpoint chooses an endpoint, and waits for one while the backend has none at all. The error is errNoEndpoint,
-// errHoldFull, or the cause of the end of ctx.
+// errHoldFull, errOverloaded, or the cause of the end of ctx.
 func (b *backend) endpoint(ctx context.Context, tried []*endpoint) (*endpoint, error) {
 	set := b.set.Load()
-	if e := set.choose(tried); e != nil {
-		return e, nil
+	e, err := b.pick(tried)
+	if err == errNoEndpoint && len(tried) == 0 {
+		return b.wait(ctx, set)
 	}
-	if len(tried) > 0 {
-		return nil, errNoEndpoint
-	}
-	return b.wait(ctx, set)
+	return e, err
 }
 
 // wait holds a request until an endpoint is there.
@@ -57,7 +55,7 @@ func (b *backend) wait(ctx context.Context, set *endpointSet) (*endpoint, error)
 	if here > maxHeld || inAll > maxHeldInAll {
 		return nil, errHoldFull
 	}
-	b.holds.Add(1)
+	b.counts.holds.Add(1)
 	b.shared.signals.Held(types.NamespacedName{Namespace: b.key.Namespace, Name: b.key.Service})
 	expired := time.NewTimer(b.shared.hold)
 	defer expired.Stop()
@@ -70,7 +68,7 @@ func (b *backend) wait(ctx context.Context, set *endpointSet) (*endpoint, error)
 			return nil, context.Cause(ctx)
 		}
 		set = b.set.Load()
-		if e := set.choose(nil); e != nil {
+		if e := b.choose(set, nil); e != nil {
 			return e, nil
 		}
 	}
@@ -78,8 +76,13 @@ func (b *backend) wait(ctx context.Context, set *endpointSet) (*endpoint, error)
 
 // unavailable says why a backend took no request, and when to ask again.
 func (b *backend) unavailable(err error) string {
-	if errors.Is(err, errHoldFull) {
-		return fmt.Sprintf("no pod of Service %q is ready, and %d requests wait for one already", b.key, maxHeld)
+	switch {
+	case errors.Is(err, errHoldFull):
+		return fmt.Sprintf("no pod of Service %q is ready, and as many requests wait for one as may", b.key)
+	case errors.Is(err, errOverloaded):
+		ready := len(b.set.Load().ready)
+		return fmt.Sprintf("circuit breaker: Service %q has %d requests in flight, as many as its %d ready pods may have",
+			b.key, maxInFlight(ready), ready)
 	}
 	return fmt.Sprintf("no pod of Service %q became ready within %s", b.key, b.shared.hold)
 }

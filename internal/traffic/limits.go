@@ -16,6 +16,12 @@ const (
 	// idleConnection is below the five seconds after which common servers close a connection that is not used, so that
 	// a request seldom meets one that is being closed.
 	idleConnection = 4 * time.Second
+	// unackedTimeout is how long a pod may leave bytes without an acknowledgement.
+	unackedTimeout = 10 * time.Second
+	// probeAfter, probeEvery and probes are the keep-alive probes of a connection to a pod that is silent.
+	probeAfter = 5 * time.Second
+	probeEvery = 2 * time.Second
+	probes     = 3
 	// maxIdlePerEndpoint is how many connections to one pod are kept without a request.
 	maxIdlePerEndpoint = 1024
 
@@ -33,6 +39,12 @@ const (
 	maxHeld = 256
 	// maxHeldInAll is how many requests wait, over all backends.
 	maxHeldInAll = 4096
+
+	// slowBodyGrace and slowBodyRate are how fast a request's body must come: in this time, plus one second for so many
+	// bytes of it, on average. It holds for bodies of known length and for those in chunks, until the backend answers;
+	// Apache's mod_reqtimeout defines the same.
+	slowBodyGrace = 30 * time.Second
+	slowBodyRate  = 500
 
 	// shutdownTimeout is how long the requests in flight may take to finish when the gateway stops.
 	shutdownTimeout = 20 * time.Second

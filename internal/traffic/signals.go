@@ -39,26 +39,6 @@ func (h *histogram) addTo(sum *signal.Histogram) {
 	sum.Sum += time.Duration(h.nanos.Load()).Seconds()
 }
 
-// backendCounts is what happened to the requests for one backend, over all routes.
-type backendCounts struct {
-	inFlight         atomic.Int64
-	requests, errors atomic.Uint64
-	latency          histogram
-	lastSuccess      atomic.Int64 // Unix nanoseconds of the last answer of the backend below 500
-}
-
-// observe counts an answer whose header took so long. fromBackend is false for answers of the gateway itself.
-func (c *backendCounts) observe(code int, took time.Duration, now time.Time, fromBackend bool) {
-	c.requests.Add(1)
-	c.latency.observe(took)
-	switch {
-	case code >= 500 || code < 100:
-		c.errors.Add(1)
-	case fromBackend:
-		c.lastSuccess.Store(now.UnixNano())
-	}
-}
-
 // Traffic implements signal.TrafficSource: what the gateway has counted of every backend that a route sends requests
 // to, in order of namespace, service and port.
 func (g *Gateway) Traffic() []signal.Traffic {
