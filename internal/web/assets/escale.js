@@ -46,9 +46,16 @@ function local(time) {
   const text = at.toLocaleString(document.documentElement.lang, { hourCycle: "h23", month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit" });
   if (time.textContent !== text) time.textContent = text;
 }
+// hour writes a time of the day in the reader's zone, with seconds where it is exact.
+function hour(element, address, seconds) {
+  const text = new Date(address).toTimeString().slice(0, seconds ? 8 : 5);
+  if (element.textContent !== text) element.textContent = text;
+}
 function writeTimes() {
   document.querySelectorAll("time[data-age]").forEach(write);
   document.querySelectorAll("time[data-clock]").forEach(local);
+  document.querySelectorAll("time[data-time]").forEach((time) => hour(time, time.dateTime, true));
+  document.querySelectorAll("text[data-hour]").forEach((text) => hour(text, text.dataset.hour));
 }
 
 // The page's stream is the page's own address: a new address, from a search for example, is a new stream. It rests
@@ -73,6 +80,7 @@ function listen() {
     if (now) morph(now, next);
     writeTimes();
     followLogs();
+    drawCross();
   });
   source.addEventListener("gone", ({ data }) => { source.close(); say(data); });
 }
@@ -196,6 +204,159 @@ document.addEventListener("keydown", (e) => {
 });
 document.addEventListener("visibilitychange", () => { listen(); followLogs(); });
 addEventListener("pageshow", (e) => { if (e.persisted) listen(); });
+
+// Charts: the pointer or the arrow keys choose a point of one; every chart of the page shows its values at that time.
+// What is chosen is a distance from the newest point, so that it stays where it is while time goes on.
+let chosen = null;
+const number = (v) => {
+  const size = Math.abs(v);
+  if (size >= 999.5) {
+    const [by, suffix] = size >= 999.5e6 ? [1e9, "G"] : size >= 999.5e3 ? [1e6, "M"] : [1e3, "k"];
+    return number(v / by) + suffix;
+  }
+  return String(Number(v.toFixed(size >= 99.95 ? 0 : size >= 9.995 ? 1 : size > 0 && size < .0995 ? 3 : 2))).replace("-", "−");
+};
+function inUnit(v, unit) {
+  const size = Math.abs(v);
+  if (unit === "s") {
+    if (size >= 60) return Math.floor(v / 60) + "m " + Math.floor(v % 60) + "s";
+    return size >= .9995 ? number(v) + " s" : size && size < .0009995 ? number(v * 1e6) + " µs" : number(v * 1e3) + " ms";
+  }
+  if (unit === "bytes") {
+    const names = ["B", "KiB", "MiB", "GiB", "TiB"];
+    while (names.length > 1 && Math.abs(v) >= 1000) {
+      v /= 1024;
+      names.shift();
+    }
+    return number(v) + " " + names[0];
+  }
+  return unit === "%" ? number(v * 100) + "%" : number(v) + (unit ? " " + unit : "");
+}
+function chartOf(figure) {
+  const { start, step, count, unit, columns } = figure.dataset;
+  return { figure, unit, columns: Boolean(columns), start: Number(start), step: Number(step), count: Number(count), area: figure.querySelector(".plot-area") };
+}
+const timeOf = (c, i) => c.start + i * c.step;
+const placeOf = (c, i) => (c.columns ? (i + .5) / c.count : c.count > 1 ? i / (c.count - 1) : 1);
+function valuesAt(c, i) {
+  return [...c.area.querySelectorAll(".series[data-v]")].map((s) => {
+    const text = s.dataset.v.split(",")[i];
+    return { series: s, name: s.dataset.name, value: text ? Number(text) : null, text: text ? inUnit(Number(text), c.unit) : "–" };
+  });
+}
+function drawCross() {
+  const readout = document.getElementById("readout");
+  const by = chosen && document.getElementById(chosen.id);
+  if (!by?.dataset.chart) {
+    readout.hidden = true;
+    document.querySelectorAll("figure[data-at]").forEach((f) => f.removeAttribute("data-at"));
+    return;
+  }
+  const from = chartOf(by);
+  const at = timeOf(from, Math.max(0, from.count - 1 - chosen.back));
+  for (const figure of document.querySelectorAll("figure[data-chart]")) drawCrossOn(chartOf(figure), at);
+  writeReadout(from, Math.max(0, from.count - 1 - chosen.back), readout);
+}
+function drawCrossOn(c, at) {
+  const i = Math.round((at - c.start) / c.step);
+  c.figure.toggleAttribute("data-at", i >= 0 && i < c.count);
+  if (i < 0 || i >= c.count) return;
+  const x = placeOf(c, i) * 100 + "%";
+  const cross = c.area.querySelector(".cross");
+  cross.setAttribute("x1", x);
+  cross.setAttribute("x2", x);
+  const stacked = c.figure.hasAttribute("data-stacked");
+  const { low, high } = c.area.dataset;
+  const dots = c.area.querySelectorAll(".dot");
+  let base = 0;
+  valuesAt(c, i).forEach(({ value }, n) => {
+    if (!dots[n]) return;
+    if (value === null) return dots[n].removeAttribute("cx");
+    const y = stacked ? base += value : value;
+    dots[n].setAttribute("cx", x);
+    dots[n].setAttribute("cy", 100 * (1 - (y - low) / (high - low)) + "%");
+  });
+}
+function writeReadout(c, i, readout) {
+  const values = valuesAt(c, i);
+  const when = new Date(timeOf(c, i));
+  const clock = when.toTimeString().slice(0, 8);
+  const behind = Math.round((c.count - 1 - i) * c.step / 1000);
+  const list = document.createElement("ul");
+  for (const { series, name, text } of values) {
+    const row = list.appendChild(document.createElement("li"));
+    row.className = series.getAttribute("class");
+    const swatch = c.figure.querySelectorAll(".legend .series > svg")[list.childElementCount - 1];
+    row.append(swatch ? swatch.cloneNode(true) : document.createElement("i"), document.createElement("span"), document.createElement("b"));
+    row.children[1].textContent = name;
+    row.children[2].textContent = text;
+  }
+  const near = Math.max(c.step, c.count * c.step / 80);
+  for (const mark of c.area.querySelectorAll(".moment")) {
+    if (Math.abs(mark.dataset.at - when) > near) continue;
+    const row = list.appendChild(document.createElement("li"));
+    row.className = mark.getAttribute("class");
+    const swatch = [...c.figure.querySelectorAll(".legend .moment")].find((m) => m.className === row.className)?.firstElementChild;
+    row.append(swatch ? swatch.cloneNode(true) : document.createElement("i"), mark.dataset.text);
+  }
+  const head = document.createElement("p");
+  head.append(Object.assign(document.createElement("b"), { textContent: clock }),
+    Object.assign(document.createElement("span"), { textContent: behind > 0 && behind < 3600 && Math.abs(Date.now() - when) < 7200e3 ? "−" + behind + " s" : "" }));
+  readout.replaceChildren(head, list);
+  const scrub = c.figure.querySelector(".scrub");
+  scrub.setAttribute("aria-valuenow", i);
+  scrub.setAttribute("aria-valuetext", clock + ": " + [...values.map((v) => v.name + " " + v.text), ...[...list.querySelectorAll(".moment")].map((m) => m.textContent)].join(", "));
+  placeReadout(scrub.getBoundingClientRect(), placeOf(c, i), readout);
+}
+function placeReadout(box, part, readout) {
+  readout.hidden = false;
+  const x = box.left + part * box.width;
+  const right = x + 14 + readout.offsetWidth < document.documentElement.clientWidth - 8;
+  readout.style.left = Math.max(8, right ? x + 14 : x - 14 - readout.offsetWidth) + "px";
+  readout.style.top = Math.max(56, Math.min(box.top + 8, innerHeight - readout.offsetHeight - 8)) + "px";
+}
+function choose(figure, i) {
+  const c = chartOf(figure);
+  chosen = { id: figure.id, back: c.count - 1 - Math.min(c.count - 1, Math.max(0, i)) };
+  drawCross();
+}
+function chooseNone() {
+  chosen = null;
+  drawCross();
+}
+const scrubOf = (e) => e.target.closest?.(".scrub");
+document.addEventListener("pointermove", (e) => {
+  const scrub = scrubOf(e);
+  if (!scrub) return chosen && !chosen.keys && chooseNone();
+  const figure = scrub.closest("figure");
+  const c = chartOf(figure);
+  const box = scrub.getBoundingClientRect();
+  const part = (e.clientX - box.left) / box.width;
+  choose(figure, c.columns ? Math.floor(part * c.count) : Math.round(part * (c.count - 1)));
+});
+document.documentElement.addEventListener("pointerleave", () => chosen && !chosen.keys && chooseNone());
+document.addEventListener("focusin", (e) => {
+  if (!scrubOf(e)?.matches(":focus-visible")) return;
+  choose(e.target.closest("figure"), Infinity);
+  chosen.keys = true;
+});
+document.addEventListener("focusout", (e) => { if (scrubOf(e)) chooseNone(); });
+addEventListener("scroll", () => { if (chosen) drawCross(); }, { passive: true });
+document.addEventListener("keydown", (e) => {
+  const scrub = scrubOf(e);
+  if (!scrub || e.altKey || e.ctrlKey || e.metaKey) return;
+  const figure = scrub.closest("figure");
+  const { count } = chartOf(figure);
+  const now = Number(scrub.getAttribute("aria-valuenow"));
+  const far = Math.max(1, Math.round(count / 10));
+  const to = { ArrowLeft: now - (e.shiftKey ? far : 1), ArrowDown: now - 1, ArrowRight: now + (e.shiftKey ? far : 1), ArrowUp: now + 1,
+    PageDown: now - far, PageUp: now + far, Home: 0, End: count - 1 }[e.key];
+  if (e.key === "Escape") return chooseNone();
+  if (to === undefined) return;
+  e.preventDefault();
+  choose(figure, to);
+  chosen.keys = true;
+});
 
 setInterval(writeTimes, 1000);
 writeTimes();
