@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/url"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -115,6 +116,8 @@ func (fleet) AddNode(_ context.Context, want engine.NodeConfig) (engine.NodeConf
 func (fleet) RemoveNode(context.Context, string) error { return nil }
 
 func (fleet) LoginURL() string { return "http://127.0.0.1:7080/login?token=fresh" }
+
+func (fleet) View(context.Context, string, url.Values) (any, error) { return nil, control.ErrNoView }
 
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{Dir: "testdata/script", Cmds: commands, RequireExplicitExec: true, Setup: setup})

@@ -52,6 +52,11 @@ func (c *Client) LoginURL(ctx context.Context) (string, error) {
 	return l.URL, err
 }
 
+// View reads what the platform shows of itself under a name into out. The error is ErrNoView where it shows nothing.
+func (c *Client) View(ctx context.Context, name string, query url.Values, out any) error {
+	return c.do(ctx, http.MethodGet, "/views/"+url.PathEscape(name)+"?"+query.Encode(), nil, out)
+}
+
 // do sends one request. The error is ErrNotRunning where nobody listens, an fs.ErrPermission where this user may not
 // ask, else what the platform said.
 func (c *Client) do(ctx context.Context, method, path string, in, out any) error {
@@ -79,10 +84,16 @@ func (c *Client) do(ctx context.Context, method, path string, in, out any) error
 	return read(resp, out)
 }
 
+// maxAnswer is far more than any answer has.
+const maxAnswer = 16 << 20
+
 func read(resp *http.Response, out any) error {
-	b, err := io.ReadAll(io.LimitReader(resp.Body, maxBody))
+	b, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	if err != nil {
 		return fmt.Errorf("reading the platform's answer: %w", err)
+	}
+	if resp.StatusCode == http.StatusNotFound {
+		return ErrNoView
 	}
 	if resp.StatusCode >= http.StatusBadRequest {
 		var f failure

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -37,6 +38,16 @@ func (f *fleet) RemoveNode(_ context.Context, name string) error {
 }
 
 func (f *fleet) LoginURL() string { return "http://127.0.0.1:7080/login?token=x" }
+
+func (f *fleet) View(_ context.Context, name string, query url.Values) (any, error) {
+	switch name {
+	case "echo":
+		return query, nil
+	case "broken":
+		return nil, errors.New("it is broken")
+	}
+	return nil, ErrNoView
+}
 
 // serve runs a platform in a data directory whose path is longer than a socket's may be.
 func serve(t *testing.T) (engine.Dir, *fleet) {
@@ -83,6 +94,22 @@ func TestAsk(t *testing.T) {
 	}
 	if err := c.RemoveNode(t.Context(), "a/b"); err == nil || err.Error() != "there is no node a/b" {
 		t.Errorf("RemoveNode of a name with a slash: got %v", err)
+	}
+}
+
+func TestView(t *testing.T) {
+	dir, _ := serve(t)
+	c := NewClient(dir)
+	var got url.Values
+	want := url.Values{"name": {"a&b"}, "x": {"1", "2"}}
+	if err := c.View(t.Context(), "echo", want, &got); err != nil || got.Encode() != want.Encode() {
+		t.Errorf("got %v, %v", got, err)
+	}
+	if err := c.View(t.Context(), "none/such", nil, &got); !errors.Is(err, ErrNoView) {
+		t.Errorf("a view that is not there: %v", err)
+	}
+	if err := c.View(t.Context(), "broken", nil, &got); err == nil || err.Error() != "it is broken" {
+		t.Errorf("a view that fails: %v", err)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/url"
 	"time"
 
 	"github.com/escale-dev/escale/internal/engine"
@@ -22,7 +23,13 @@ type Platform interface {
 	RemoveNode(ctx context.Context, name string) error
 	// LoginURL is the portal's address with a new one-time token.
 	LoginURL() string
+	// View is what the platform shows of itself under a name, to be answered as JSON; ErrNoView where it shows nothing
+	// under that name.
+	View(ctx context.Context, name string, query url.Values) (any, error)
 }
+
+// ErrNoView says that a platform, perhaps an older one, has nothing to show under a name.
+var ErrNoView = errors.New("the platform does not show that")
 
 // Node is a node as asked for, and as it became.
 type Node struct {
@@ -105,6 +112,17 @@ func handler(p Platform) http.Handler {
 	})
 	mux.HandleFunc("POST /logins", func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, http.StatusCreated, login{p.LoginURL()})
+	})
+	mux.HandleFunc("GET /views/{name}", func(w http.ResponseWriter, r *http.Request) {
+		v, err := p.View(r.Context(), r.PathValue("name"), r.URL.Query())
+		switch {
+		case errors.Is(err, ErrNoView):
+			answer(w, http.StatusNotFound, failure{err.Error()})
+		case err != nil:
+			answer(w, http.StatusConflict, failure{err.Error()})
+		default:
+			answer(w, http.StatusOK, v)
+		}
 	})
 	return mux
 }
