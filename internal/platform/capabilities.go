@@ -11,6 +11,8 @@ import (
 	"github.com/escale-dev/escale/internal/engine/network/dns"
 	"github.com/escale-dev/escale/internal/portal"
 	"github.com/escale-dev/escale/internal/release"
+	"github.com/escale-dev/escale/internal/scale/hours"
+	"github.com/escale-dev/escale/internal/scale/waterfall"
 	"github.com/escale-dev/escale/internal/signal"
 	"github.com/escale-dev/escale/internal/traffic"
 	"github.com/escale-dev/escale/internal/web"
@@ -71,6 +73,7 @@ func (p *Platform) setPortal(login string) { p.update(func(s *engine.State) { s.
 func (p *Platform) setup(ctx context.Context, m ctrl.Manager, clientset kubernetes.Interface) error {
 	gatewayURL := "http://" + p.cfg.Listeners[PortGateway].Addr().String()
 	signals := &signal.Store{}
+	var scaleups *waterfall.Watcher
 	for _, c := range []struct {
 		name  string
 		setup func(log *slog.Logger) error
@@ -85,6 +88,13 @@ func (p *Platform) setup(ctx context.Context, m ctrl.Manager, clientset kubernet
 			})
 			return err
 		}},
+		{"waterfall", func(*slog.Logger) (err error) {
+			scaleups, err = waterfall.Setup(waterfall.Deps{Manager: m, Timeline: p.timeline, Signals: signals})
+			return err
+		}},
+		{"office hours", func(*slog.Logger) error {
+			return hours.Setup(hours.Deps{Manager: m, Timeline: p.timeline})
+		}},
 		{"portal", func(log *slog.Logger) error {
 			return portal.Setup(ctx, portal.Deps{Manager: m, Kube: clientset, Timeline: p.timeline, Web: p.web, Log: log})
 		}},
@@ -93,6 +103,7 @@ func (p *Platform) setup(ctx context.Context, m ctrl.Manager, clientset kubernet
 			return fmt.Errorf("setting up capability %q: %w", c.name, err)
 		}
 	}
+	p.views = map[string]view{waterfall.ViewName: scaleups.View}
 	return nil
 }
 

@@ -73,6 +73,8 @@ type Platform struct {
 	nodesReady chan error
 	// stop holds what undoes the start, newest last.
 	stop []undo
+	// views are what the platform shows of itself, by name.
+	views map[string]view
 
 	mu    sync.Mutex
 	state engine.State
