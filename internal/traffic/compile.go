@@ -79,6 +79,7 @@ func (c *compiler) attach(listener, host string, entries []*entry) {
 	c.paths[p] = true
 	for _, e := range entries {
 		p.add(e)
+		c.table.asksHeaders = c.table.asksHeaders || len(e.headers) > 0
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/escale-dev/escale/internal/signal"
+	"github.com/escale-dev/escale/internal/traffic/fastpath"
 	discoveryv1 "k8s.io/api/discovery/v1"
 )
 
@@ -84,6 +85,15 @@ type endpoint struct {
 	answered  atomic.Bool // whether it ever gave an answer
 	health    health
 	transport *http.Transport
+	raw       *fastpath.Upstream // nil for one that does not speak HTTP/1.1
+}
+
+// closeIdle closes the connections that serve no request.
+func (e *endpoint) closeIdle() {
+	e.transport.CloseIdleConnections()
+	if e.raw != nil {
+		e.raw.CloseIdle()
+	}
 }
 
 // endpointSet is the endpoints of a backend at one time.
@@ -143,7 +153,7 @@ func (b *backend) update(a addresses) {
 	}
 	// A draining endpoint keeps no idle connection either: its server is about to close them.
 	for _, e := range known {
-		e.transport.CloseIdleConnections()
+		e.closeIdle()
 	}
 }
 
@@ -169,7 +179,7 @@ func (b *backend) answered(e *endpoint, at time.Time) {
 func (b *backend) retire() {
 	set := b.set.Load()
 	for _, e := range slices.Concat(set.ready, set.draining) {
-		e.transport.CloseIdleConnections()
+		e.closeIdle()
 	}
 }
 

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/escale-dev/escale/internal/traffic/fastpath"
 )
 
 // Gateway is the data plane. It serves the table that was installed last; until the first one it holds requests.
@@ -36,6 +38,7 @@ type live struct {
 	table    *Table
 	backends []*backend
 	series   []*series
+	rawRules sync.Map // *rule to *rawRule, filled as they are asked for
 }
 
 func newGateway(listener net.Listener, log *slog.Logger, shared *sharedPlane) *Gateway {
@@ -130,9 +133,11 @@ func (g *Gateway) Start(ctx context.Context) error {
 		IdleTimeout:                  clientIdleTimeout,
 		DisableGeneralOptionsHandler: true,
 		ErrorLog:                     slog.NewLogLogger(g.log.Handler(), slog.LevelWarn),
+		ConnState:                    fastpath.ConnState,
 	}
+	listener := g.accelerate(g.listener)
 	served := make(chan error, 1)
-	go func() { served <- server.Serve(g.listener) }()
+	go func() { served <- server.Serve(listener) }()
 	select {
 	case err := <-served:
 		return fmt.Errorf("serving the gateway at %s: %w", g.listener.Addr(), err)
@@ -140,7 +145,7 @@ func (g *Gateway) Start(ctx context.Context) error {
 	}
 	draining, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
 	defer cancel()
-	if err := server.Shutdown(draining); err != nil {
+	if err := errors.Join(server.Shutdown(draining), finishRaw(draining, listener)); err != nil {
 		return errors.Join(fmt.Errorf("requests still in flight after %s: %w", shutdownTimeout, err), server.Close())
 	}
 	return nil

@@ -18,6 +18,8 @@ type Table struct {
 	Series []SeriesKey
 
 	listeners hostIndex[*listenerTable]
+	// asksHeaders says that some match looks at header fields.
+	asksHeaders bool
 }
 
 // BackendKey identifies a port of a Service as the data plane reaches it. A change to any part makes another backend.

@@ -7,6 +7,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/escale-dev/escale/internal/traffic/fastpath"
 	"golang.org/x/sys/unix"
 )
 
@@ -15,7 +16,7 @@ func newEndpoint(address string, b *backend) *endpoint {
 	protocols := &http.Protocols{}
 	protocols.SetHTTP1(!b.key.H2C)
 	protocols.SetUnencryptedHTTP2(b.key.H2C)
-	return &endpoint{address: address, transport: &http.Transport{
+	return &endpoint{address: address, raw: newRaw(address, b.key), transport: &http.Transport{
 		DialContext:            b.dial,
 		Protocols:              protocols,
 		MaxIdleConnsPerHost:    maxIdlePerEndpoint,
@@ -24,6 +25,18 @@ func newEndpoint(address string, b *backend) *endpoint {
 		MaxResponseHeaderBytes: maxHeaderBytes,
 		DisableCompression:     true,
 	}}
+}
+
+// newRaw makes the endpoint as the raw path knows it; nil for one that speaks another protocol.
+func newRaw(address string, key BackendKey) *fastpath.Upstream {
+	if key != (BackendKey{Namespace: key.Namespace, Service: key.Service, Port: key.Port, PortName: key.PortName}) {
+		return nil
+	}
+	raw, err := fastpath.NewUpstream(address)
+	if err != nil {
+		return nil
+	}
+	return raw
 }
 
 // podDialer gives up on a pod that is gone without a word, as when its node lost its power: one that takes no bytes

@@ -62,6 +62,10 @@ const (
 	clientIdle    = 2 * time.Minute
 	lingerTimeout = 500 * time.Millisecond
 	lingerBytes   = 256 << 10
+	// slowBodyGrace and slowBodyRate are how fast a request's body must come until the backend answers: in this time, and
+	// one second more for so many bytes.
+	slowBodyGrace = 30 * time.Second
+	slowBodyRate  = 500
 	// maxReads is how many pieces a head may come in; the reference path waits for those that take more.
 	maxReads = 8
 )
@@ -240,7 +244,17 @@ func (c *client) armExchange() {
 			when = w
 		}
 	}
+	if c.bodyLeft > 0 && !c.answered {
+		if w := c.bodyDue(); when.IsZero() || w.Before(when) {
+			when = w
+		}
+	}
 	c.loop.timers.arm(&c.timer, when)
+}
+
+// bodyDue is when the body has come too slowly, unless more of it comes before.
+func (c *client) bodyDue() time.Time {
+	return c.x.Started.Add(slowBodyGrace + time.Duration(c.length-c.bodyLeft)*time.Second/slowBodyRate)
 }
 
 // readBody brings the request's body to the upstream as fast as that takes it.
@@ -355,6 +369,10 @@ func (c *client) notConnected(err error) {
 
 // repeat lends a request, from its first byte, to the reference path.
 func (c *client) repeat(err error) {
+	if c.loop.draining {
+		c.fail(BackendFailed, err)
+		return
+	}
 	c.finish(Outcome{Reason: BackendFailed, Err: err, Lent: true})
 	c.lend(append(bytes.Clone(c.raw), c.next...), c.head, c.length)
 }
@@ -415,8 +433,12 @@ func (c *client) expire() {
 		c.close()
 	case c.x.Timeout > 0 && !now.Before(c.x.Started.Add(c.x.Timeout)):
 		c.fail(RequestTimeout, nil)
-	default:
+	case c.x.BackendTimeout > 0 && !now.Before(c.attempt.Add(c.x.BackendTimeout)):
 		c.fail(BackendTimeout, nil)
+	case c.bodyLeft > 0 && !c.answered && !now.Before(c.bodyDue()):
+		c.fail(RequestTooSlow, nil)
+	default:
+		c.armExchange()
 	}
 }
 

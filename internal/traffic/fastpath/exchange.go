@@ -89,6 +89,8 @@ const (
 	RequestTimeout
 	// BackendTimeout: Exchange.BackendTimeout passed.
 	BackendTimeout
+	// RequestTooSlow: the body came slower than SlowBody allows.
+	RequestTooSlow
 	// ClientGone: the client closed its side.
 	ClientGone
 )

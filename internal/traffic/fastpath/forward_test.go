@@ -56,7 +56,7 @@ func TestAnswers(t *testing.T) {
 			"HTTP/1.1 200 OK\r\n" + date + "Content-Length: 2\r\nConnection: close\r\n\r\nok"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			s := start(t, nil, answering(c.backend))
+			s := start(t, nil, answerOnce(c.backend))
 			equal(t, "answer", s.send(c.method+" / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"), c.client)
 			equal(t, "reason", s.outcome().Reason, Succeeded)
 		})
@@ -80,7 +80,7 @@ func TestAnswersThatAreNone(t *testing.T) {
 		"half a head":         "HTTP/1.1 200 OK\r\nA:",
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := start(t, nil, answering(text))
+			s := start(t, nil, answerOnce(text))
 			got := s.send("POST / HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
 			if i := strings.LastIndex(got, "HTTP/1.1 502 Bad Gateway\r\n"); i < 0 {
 				t.Errorf("the client got %q", got)
@@ -97,7 +97,7 @@ func TestTruncatedAnswerIsSeenAsSuch(t *testing.T) {
 		"bad chunk": "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nab\r\n0\r\n\r\n",
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := start(t, nil, answering(text))
+			s := start(t, nil, answerOnce(text))
 			c, r := s.dial()
 			s.write(c, "GET / HTTP/1.1\r\nHost: h\r\n\r\n")
 			res, err := http.ReadResponse(r, nil)

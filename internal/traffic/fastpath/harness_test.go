@@ -77,7 +77,7 @@ func (f *fixedRouter) Done(_ *Exchange, o Outcome) { f.done <- o }
 func start(t *testing.T, configure func(*fixedRouter), handle func(net.Conn, *bufio.Reader)) *stage {
 	t.Helper()
 	s := &stage{t: t, backend: listen(t), reference: make(chan string, 64)}
-	upstream, err := NewUpstream(s.backend.Addr().String(), nil)
+	upstream, err := NewUpstream(s.backend.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -102,7 +102,7 @@ func start(t *testing.T, configure func(*fixedRouter), handle func(net.Conn, *bu
 		if err := s.server.Shutdown(ctx); err != nil {
 			t.Errorf("shutting down: %v", err)
 		}
-		if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+		if err := <-served; !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
 			t.Errorf("the reference path stopped with: %v", err)
 		}
 	})
@@ -177,8 +177,8 @@ func readRequest(r *bufio.Reader) (string, error) {
 	return head.String() + string(body), err
 }
 
-// answering answers the first request of each connection with fixed bytes, then closes.
-func answering(text string) func(net.Conn, *bufio.Reader) {
+// answerOnce answers the first request of each connection with fixed bytes, then closes.
+func answerOnce(text string) func(net.Conn, *bufio.Reader) {
 	return func(c net.Conn, r *bufio.Reader) {
 		if _, err := readRequest(r); err == nil {
 			_, _ = io.WriteString(c, text)

@@ -1,6 +1,10 @@
 package fastpath
 
-import "bytes"
+import (
+	"bytes"
+	"iter"
+	"unsafe"
+)
 
 // Request is the head of a request that this path understood. Its slices are valid only during the call that got it.
 type Request struct {
@@ -18,18 +22,37 @@ type Request struct {
 	close     bool
 }
 
-// Header returns the value of a header field given by its name in lower case. many says that there is more than one.
-func (r *Request) Header(lower string) (value []byte, found, many bool) {
-	for i := range r.fields {
-		if !equalFold(r.fields[i].name, lower) {
-			continue
+// Fields yields the names and values of the header fields that are sent on, as they came.
+func (r *Request) Fields() iter.Seq2[[]byte, []byte] {
+	return func(yield func(name, value []byte) bool) {
+		for i := range r.fields {
+			if !yield(r.fields[i].name, r.fields[i].value) {
+				return
+			}
 		}
-		if found {
-			return value, true, true
-		}
-		value, found = r.fields[i].value, true
 	}
-	return value, found, false
+}
+
+// HeaderHolds says whether a header field, named in lower case, has the text anywhere in its values.
+func (r *Request) HeaderHolds(lower, text string) bool {
+	for i := range r.fields {
+		if equalFold(r.fields[i].name, lower) && bytes.Contains(r.fields[i].value, unsafe.Slice(unsafe.StringData(text), len(text))) {
+			return true
+		}
+	}
+	return false
+}
+
+// Special says that a field, named in lower case, frames a message, addresses it, or is set here: no HeaderChange may
+// have it.
+func Special(lower string) bool {
+	switch lower {
+	case "host", "content-length", "transfer-encoding", "connection", "keep-alive", "te", "trailer", "upgrade", "expect",
+		"forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "http2-settings", "proxy-connection",
+		"proxy-authenticate", "proxy-authorization", "date", "user-agent":
+		return true
+	}
+	return false
 }
 
 // maxHead is the longest head this path takes; the reference path answers for longer ones.

@@ -68,10 +68,23 @@ func waitEvents(epoll int, events []unix.EpollEvent, milliseconds int) int {
 // everything is what a connection is watched for: edges, so that no call is needed to change it.
 const everything = unix.EPOLLIN | unix.EPOLLOUT | unix.EPOLLRDHUP | unix.EPOLLET&(1<<32-1)
 
+type option struct{ level, name, value int }
+
+// backendOptions find out that a backend is gone without a word, as when its node lost its power: one that takes no
+// bytes after ten seconds, and one that waits for an answer when probes find nobody.
+var backendOptions = []option{
+	{unix.IPPROTO_TCP, unix.TCP_NODELAY, 1},
+	{unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1},
+	{unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, 5},
+	{unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, 2},
+	{unix.IPPROTO_TCP, unix.TCP_KEEPCNT, 3},
+	{unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, 10_000},
+}
+
 // inherit sets on a listening socket what accepted ones take over: no delay of small segments, and probes of silent
 // peers as the standard library sends them.
 func inherit(fd int) error {
-	for _, o := range []struct{ level, name, value int }{
+	for _, o := range []option{
 		{unix.IPPROTO_TCP, unix.TCP_NODELAY, 1},
 		{unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1},
 		{unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, 15},
@@ -114,8 +127,10 @@ func connect(to unix.Sockaddr) (fd int, done bool, err error) {
 	if err != nil {
 		return 0, false, fmt.Errorf("opening a socket: %w", err)
 	}
-	// What fails here would fail the connection too.
-	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
+	for _, o := range backendOptions {
+		// What fails here would fail the connection too.
+		_ = unix.SetsockoptInt(fd, o.level, o.name, o.value)
+	}
 	switch err = unix.Connect(fd, to); err {
 	case nil:
 		return fd, true, nil

@@ -14,9 +14,6 @@ import (
 
 // Upstream is an address that takes requests.
 type Upstream struct {
-	// Owner is for the router.
-	Owner any
-
 	address netip.AddrPort
 	socket  unix.Sockaddr
 
@@ -25,12 +22,12 @@ type Upstream struct {
 }
 
 // NewUpstream makes an upstream of an "ip:port".
-func NewUpstream(address string, owner any) (*Upstream, error) {
+func NewUpstream(address string) (*Upstream, error) {
 	a, err := netip.ParseAddrPort(address)
 	if err != nil {
 		return nil, fmt.Errorf("address %q of an upstream: %w", address, err)
 	}
-	return &Upstream{Owner: owner, address: a, socket: socketAddress(a), loops: map[*loop]bool{}}, nil
+	return &Upstream{address: a, socket: socketAddress(a), loops: map[*loop]bool{}}, nil
 }
 
 // CloseIdle closes the connections that serve no request.
