@@ -161,7 +161,7 @@ func (s *stage) traefik(ctx context.Context, address, backend string) ([]string,
 	if err != nil {
 		return nil, err
 	}
-	routes, err := s.file("traefik.yaml", fmt.Sprintf("http:\n  routers:\n    r: {rule: 'PathPrefix(`/`)', service: s, entryPoints: [web]}\n"+
+	routes, err := s.file("routes.yaml", fmt.Sprintf("http:\n  routers:\n    r: {rule: 'PathPrefix(`/`)', service: s, entryPoints: [web]}\n"+
 		"  services:\n    s: {loadBalancer: {servers: [{url: 'http://%s'}]}}\n", backend))
 	return []string{program, "--entrypoints.web.address=" + address, "--providers.file.filename=" + routes,
 		"--log.level=ERROR", "--global.checknewversion=false", "--global.sendanonymoususage=false"}, err
