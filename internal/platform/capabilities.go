@@ -74,6 +74,9 @@ func (p *Platform) setup(ctx context.Context, m ctrl.Manager, clientset kubernet
 	gatewayURL := "http://" + p.cfg.Listeners[PortGateway].Addr().String()
 	signals := &signal.Store{}
 	var scaleups *waterfall.Watcher
+	for _, s := range []web.Section{{Title: "Overview", Path: "/"}, {Title: "Traffic", Path: "/traffic"}, {Title: "Timeline", Path: "/timeline"}} {
+		p.web.Section(s.Title, s.Path)
+	}
 	for _, c := range []struct {
 		name  string
 		setup func(log *slog.Logger) error
@@ -84,7 +87,7 @@ func (p *Platform) setup(ctx context.Context, m ctrl.Manager, clientset kubernet
 		{"traffic", func(log *slog.Logger) error {
 			_, err := traffic.Setup(traffic.Deps{
 				Manager: m, Listener: p.cfg.Listeners[PortGateway], PrivateCookie: web.CookieName, Timeline: p.timeline,
-				Signals: signals, Log: log,
+				Signals: signals, Web: p.web, Log: log,
 			})
 			return err
 		}},

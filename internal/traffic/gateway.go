@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/escale-dev/escale/internal/traffic/fastpath"
+	"github.com/escale-dev/escale/internal/traffic/view"
 )
 
 // Gateway is the data plane. It serves the table that was installed last; until the first one it holds requests.
@@ -28,7 +29,8 @@ type Gateway struct {
 	privateCookie string // is not forwarded; empty for none
 
 	shared   *sharedPlane
-	mu       sync.Mutex // guards what follows and every backend's update
+	history  view.History // what passed in the last minutes, for the pages
+	mu       sync.Mutex   // guards what follows and every backend's update
 	backends map[BackendKey]*backend
 	series   map[SeriesKey]*series
 }
@@ -46,6 +48,7 @@ func newGateway(listener net.Listener, log *slog.Logger, shared *sharedPlane) *G
 		listener: listener, log: log, installed: make(chan struct{}), shared: shared,
 		backends: map[BackendKey]*backend{}, series: map[SeriesKey]*series{},
 	}
+	g.history.Kinds = failureNames[:]
 	g.proxy = &httputil.ReverseProxy{
 		Rewrite: func(p *httputil.ProxyRequest) {
 			rewriteRequest(p)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/escale-dev/escale/internal/signal"
 	"github.com/escale-dev/escale/internal/timeline"
+	portal "github.com/escale-dev/escale/internal/web"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -38,6 +39,8 @@ type Deps struct {
 	// Hold is how long a request waits for the first ready pod of its backend; 0 is DefaultHold. More than MaxHold is
 	// taken as MaxHold.
 	Hold time.Duration
+	// Web serves the Traffic pages. It may be nil.
+	Web *portal.Server
 	// Timeline receives a record when a route or Gateway is accepted or refused. It may be nil.
 	Timeline *timeline.Timeline
 	// Log is for people who run the platform.
@@ -72,6 +75,9 @@ func Setup(d Deps) (*Gateway, error) {
 		return nil, fmt.Errorf("setting up the gateway: %w", err)
 	}
 	d.Signals.AddTraffic(g)
+	if d.Web != nil {
+		s.addPages(d.Web, d.Signals)
+	}
 	return g, nil
 }
 

@@ -42,6 +42,7 @@ func (h *histogram) addTo(sum *signal.Histogram) {
 // Traffic implements signal.TrafficSource: what the gateway has counted of every backend that a route sends requests
 // to, in order of namespace, service and port.
 func (g *Gateway) Traffic() []signal.Traffic {
+	g.remember(time.Now())
 	live := g.live.Load()
 	if live == nil {
 		return nil

@@ -62,8 +62,12 @@ func New(cfg Config) (*Server, error) {
 	return s, nil
 }
 
-// Section adds an entry to the navigation, after those that are there.
+// Section adds an entry to the navigation, after those that are there. One whose path is there already is left out, so
+// that whoever puts the capabilities together can say the order first.
 func (s *Server) Section(title, path string) {
+	if slices.ContainsFunc(s.sections, func(have Section) bool { return have.Path == path }) {
+		return
+	}
 	s.sections = append(s.sections, Section{Title: title, Path: path})
 }
 

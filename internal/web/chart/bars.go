@@ -45,7 +45,10 @@ func (s Stat) HTML() template.HTML {
 	number, unit := s.Unit.Parts(float64(s.Value))
 	m.text(number)
 	if unit != "" {
-		m.add(` <small>`)
+		m.add(`<small>`)
+		if unit != "%" {
+			m.add(" ")
+		}
 		m.text(unit)
 		m.add("</small>")
 	}

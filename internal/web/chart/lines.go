@@ -358,9 +358,25 @@ func (l Lines) shapes(m *markup, a axis, stacked []Values) {
 		if s.Shape.has("area") || l.Stacked {
 			m.add(`<path class="fill" d="`, p.between(below, stacked[i], s.Shape.has("step")), `"/>`)
 		}
-		m.add(`<path class="stroke" d="`, p.along(stacked[i], s.Shape.has("step")), `"/></g>`)
+		m.add(`<path class="stroke" d="`, p.along(l.seen(stacked[i], s.Values), s.Shape.has("step")), `"/></g>`)
 	}
 	m.add("</svg>")
+}
+
+// seen are the drawn values of a series of which there is something: a line of nothing on top of a stack would look like
+// a lot of it.
+func (l Lines) seen(drawn, own Values) Values {
+	if !l.Stacked {
+		return drawn
+	}
+	out := make(Values, len(drawn))
+	for i := range out {
+		out[i] = drawn[i]
+		if own[i] == 0 && (i == 0 || own[i-1] == 0) && (i+1 >= len(own) || own[i+1] == 0) {
+			out[i] = math.NaN()
+		}
+	}
+	return out
 }
 
 func joined(v Values) string {

@@ -1,0 +1,276 @@
+package traffic
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/escale-dev/escale/internal/signal"
+	"github.com/escale-dev/escale/internal/traffic/view"
+	portal "github.com/escale-dev/escale/internal/web"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+)
+
+// addPages adds the Traffic pages. They are made anew each second while somebody looks.
+func (s *shell) addPages(server *portal.Server, signals *signal.Store) {
+	server.Section("Traffic", "/traffic")
+	changes := func(ctx context.Context) <-chan struct{} { return s.gateway.seconds(ctx, signals) }
+	server.Page("/traffic", portal.Page{Section: "/traffic", Template: view.Overall, Changes: changes,
+		View: func(r *http.Request) (portal.View, error) {
+			f, err := s.pageFacts(r.Context())
+			if err != nil {
+				return nil, err
+			}
+			return view.Of(f, r.FormValue("q")), nil
+		}})
+	server.Page("/traffic/{namespace}/{name}", portal.Page{Section: "/traffic", Template: view.One, Changes: changes,
+		View: func(r *http.Request) (portal.View, error) {
+			f, err := s.pageFacts(r.Context())
+			if err != nil {
+				return nil, err
+			}
+			namespace, name := r.PathValue("namespace"), r.PathValue("name")
+			page, ok := view.RouteOf(f, namespace, name)
+			if !ok {
+				return nil, portal.NotFound(fmt.Sprintf("There is no route %q in namespace %q.", name, namespace), "The Traffic page lists those there are.")
+			}
+			return page, nil
+		}})
+}
+
+// seconds receives after each second's facts are in place, until ctx ends. Without signals it counts by itself.
+func (g *Gateway) seconds(ctx context.Context, signals *signal.Store) <-chan struct{} {
+	out := make(chan struct{}, 1)
+	ticks := signals.Subscribe(ctx)
+	go func() {
+		defer close(out)
+		own := time.NewTicker(time.Second)
+		defer own.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-own.C:
+				g.remember(time.Now())
+			case e, ok := <-ticks:
+				if !ok {
+					ticks = nil
+					continue
+				}
+				if e.Held.Name != "" {
+					continue
+				}
+				own.Reset(2 * time.Second)
+			}
+			select {
+			case out <- struct{}{}:
+			default: // it has one waiting
+			}
+		}
+	}()
+	return out
+}
+
+// remember adds what was counted until now to the history. It costs as much as there are routes with requests.
+func (g *Gateway) remember(now time.Time) {
+	counts := []view.Counts{}
+	add := func(route string, s *series) {
+		if c := s.counts.Load(); c != nil {
+			counts = append(counts, c.reading(route))
+		}
+	}
+	add("", &g.unrouted)
+	if live := g.live.Load(); live != nil {
+		for i, key := range live.table.Series {
+			add(key.Route, live.series[i])
+		}
+	}
+	g.history.Observe(now, counts)
+}
+
+func (c *seriesCounts) reading(route string) view.Counts {
+	out := view.Counts{Route: route, InFlight: c.inFlight.Load(), Retries: c.retries.Load(), Failures: make([]uint64, failures)}
+	for i := range out.Classes {
+		out.Classes[i] = c.classes[i].Load()
+	}
+	for i := range out.Failures {
+		out.Failures[i] = c.failures[i].Load()
+	}
+	c.latency.addTo(&out.Latency)
+	return out
+}
+
+// pageFacts gathers what the pages show.
+func (s *shell) pageFacts(ctx context.Context) (view.Facts, error) {
+	var (
+		gateways gatewayv1.GatewayList
+		routes   gatewayv1.HTTPRouteList
+	)
+	if err := s.client.List(ctx, &gateways, shared); err != nil {
+		return view.Facts{}, fmt.Errorf("listing Gateways: %w", err)
+	}
+	if err := s.client.List(ctx, &routes, shared); err != nil {
+		return view.Facts{}, fmt.Errorf("listing HTTPRoutes: %w", err)
+	}
+	now := time.Now()
+	f := view.Facts{Now: now, History: &s.gateway.history, Address: "http://" + s.gateway.listener.Addr().String(), Backends: s.gateway.backendViews(now)}
+	for i := range routes.Items {
+		f.Routes = append(f.Routes, httpRouteView(&routes.Items[i]))
+	}
+	classes := s.statuses.statuses().Classes
+	for i := range gateways.Items {
+		if g := &gateways.Items[i]; hasClass(classes, string(g.Spec.GatewayClassName)) {
+			f.Gateways = append(f.Gateways, gatewayView(g))
+		}
+	}
+	return f, nil
+}
+
+func hasClass(classes map[string]gatewayv1.GatewayClassStatus, name string) bool {
+	_, ok := classes[name]
+	return ok
+}
+
+// backendViews is every backend as it is now. Those of one Service and port are one.
+func (g *Gateway) backendViews(now time.Time) []view.Backend {
+	live := g.live.Load()
+	if live == nil {
+		return nil
+	}
+	var out []view.Backend
+	at := map[string]int{}
+	for _, b := range live.backends {
+		name := b.key.String()
+		i, ok := at[name]
+		if !ok {
+			i = len(out)
+			at[name] = i
+			out = append(out, view.Backend{Name: name, Failures: make([]uint64, failures)})
+		}
+		b.addView(&out[i])
+	}
+	slices.SortFunc(out, func(a, b view.Backend) int { return strings.Compare(a.Name, b.Name) })
+	return out
+}
+
+func (b *backend) addView(v *view.Backend) {
+	set := b.set.Load()
+	v.InFlight += b.counts.inFlight.Load()
+	v.Held += b.held.Load()
+	v.Most += maxInFlight(len(set.ready))
+	v.Holds += b.counts.holds.Load()
+	v.Ejections += b.counts.ejections.Load()
+	v.Denied += b.counts.retriesDenied.Load()
+	v.Full = v.Full || b.atPods() >= maxInFlight(len(set.ready))
+	v.HoldFull = v.HoldFull || b.held.Load() >= maxHeld
+	for i := range v.Failures {
+		v.Failures[i] += b.counts.failures[i].Load()
+	}
+	if at := b.counts.lastSuccess.Load(); at > 0 && time.Unix(0, at).After(v.LastSuccess) {
+		v.LastSuccess = time.Unix(0, at)
+	}
+	for _, e := range set.ready {
+		end := view.Endpoint{Address: e.address, InFlight: e.inFlight.Load(), Failed: int(e.health.serverErrors.Load())}
+		if until := e.health.until.Load(); until > 0 {
+			end.Ejected = time.Unix(0, until)
+		}
+		v.Endpoints = append(v.Endpoints, end)
+	}
+	for _, e := range set.draining {
+		v.Endpoints = append(v.Endpoints, view.Endpoint{Address: e.address, InFlight: e.inFlight.Load(), Draining: true})
+	}
+}
+
+func gatewayView(g *gatewayv1.Gateway) view.Gateway {
+	out := view.Gateway{Namespace: g.Namespace, Name: g.Name, Class: string(g.Spec.GatewayClassName), Conditions: g.Status.Conditions}
+	for _, a := range g.Status.Addresses {
+		out.Addresses = append(out.Addresses, a.Value)
+	}
+	for _, l := range g.Spec.Listeners {
+		line := view.Listener{Name: string(l.Name), Protocol: string(l.Protocol), Port: int32(l.Port), Host: string(deref(l.Hostname, ""))}
+		for _, status := range g.Status.Listeners {
+			if status.Name == l.Name {
+				line.Routes, line.Conditions = status.AttachedRoutes, status.Conditions
+			}
+		}
+		out.Listeners = append(out.Listeners, line)
+	}
+	return out
+}
+
+func httpRouteView(r *gatewayv1.HTTPRoute) view.Route {
+	out := view.Route{Kind: kindHTTPRoute, Namespace: r.Namespace, Name: r.Name, Created: r.CreationTimestamp.Time, Parents: parentViews(r.Namespace, r.Status.Parents)}
+	for _, h := range r.Spec.Hostnames {
+		out.Hosts = append(out.Hosts, string(h))
+	}
+	for _, rule := range r.Spec.Rules {
+		v := view.Rule{Matches: []string{}}
+		for _, m := range rule.Matches {
+			v.Matches = append(v.Matches, matchText(m))
+		}
+		for _, filter := range rule.Filters {
+			v.Does = append(v.Does, "filter "+string(filter.Type))
+		}
+		if t := rule.Timeouts; t != nil && t.Request != nil {
+			v.Does = append(v.Does, "times out after "+string(*t.Request))
+		}
+		for _, b := range rule.BackendRefs {
+			v.Targets = append(v.Targets, targetView(r.Namespace, b.BackendRef))
+		}
+		out.Rules = append(out.Rules, v)
+	}
+	return out
+}
+
+// parentViews are the entries of this controller.
+func parentViews(namespace string, parents []gatewayv1.RouteParentStatus) []view.Parent {
+	var out []view.Parent
+	for _, p := range parents {
+		if p.ControllerName != ControllerName {
+			continue
+		}
+		name := fmt.Sprintf("%s %s/%s", deref(p.ParentRef.Kind, kindGateway), deref(p.ParentRef.Namespace, gatewayv1.Namespace(namespace)), p.ParentRef.Name)
+		if p.ParentRef.SectionName != nil {
+			name += ", " + string(*p.ParentRef.SectionName)
+		}
+		out = append(out, view.Parent{Name: name, Conditions: slices.Clone[[]metav1.Condition](p.Conditions)})
+	}
+	return out
+}
+
+func targetView(namespace string, b gatewayv1.BackendRef) view.Target {
+	key := BackendKey{Namespace: string(deref(b.Namespace, gatewayv1.Namespace(namespace))), Service: string(b.Name), Port: int32(deref(b.Port, 0))}
+	return view.Target{Backend: key.String(), Weight: deref(b.Weight, 1)}
+}
+
+// matchText is a match in the words of the API.
+func matchText(m gatewayv1.HTTPRouteMatch) string {
+	var parts []string
+	if m.Method != nil {
+		parts = append(parts, string(*m.Method))
+	}
+	path := "/"
+	if m.Path != nil {
+		path = deref(m.Path.Value, "/")
+		switch deref(m.Path.Type, gatewayv1.PathMatchPathPrefix) {
+		case gatewayv1.PathMatchPathPrefix:
+			path = strings.TrimSuffix(path, "/") + "/*"
+		case gatewayv1.PathMatchRegularExpression:
+			path = "~" + path
+		}
+	} else {
+		path += "*"
+	}
+	parts = append(parts, path)
+	for _, h := range m.Headers {
+		parts = append(parts, string(h.Name)+": "+h.Value)
+	}
+	for _, q := range m.QueryParams {
+		parts = append(parts, "?"+string(q.Name)+"="+q.Value)
+	}
+	return strings.Join(parts, " ")
+}

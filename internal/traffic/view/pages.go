@@ -1,0 +1,16 @@
+package view
+
+import (
+	"embed"
+
+	"github.com/escale-dev/escale/internal/web"
+)
+
+//go:embed *.html
+var files embed.FS
+
+// The templates of the pages: Overall shows a Traffic, One a RoutePage.
+var (
+	Overall = web.Parse(files, "parts.html", "traffic.html")
+	One     = web.Parse(files, "parts.html", "route.html")
+)

@@ -1,0 +1,377 @@
+package view
+
+import (
+	"cmp"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/escale-dev/escale/internal/signal"
+	"github.com/escale-dev/escale/internal/web/chart"
+)
+
+// Traffic is the Traffic page.
+type Traffic struct {
+	Query    string       `json:"-"`
+	Address  string       `json:"address,omitempty"`
+	Total    Numbers      `json:"total"`
+	Stats    []chart.Stat `json:"-"`
+	Requests chart.Lines  `json:"requests"`
+	Latency  chart.Lines  `json:"latency"`
+	Notices  []Notice     `json:"notices"`
+	Routes   []RouteRow   `json:"routes"`
+	Backends []BackendRow `json:"backends"`
+	Gateways []GatewayRow `json:"gateways"`
+	// Any says that there are routes at all, whatever is searched for.
+	Any bool `json:"-"`
+}
+
+// Title of the page.
+func (Traffic) Title() string { return "Traffic" }
+
+// Numbers are what passes now: means of the last ten seconds, and the latency of the last thirty.
+type Numbers struct {
+	// Rate and Retries are requests per second, Errors the share of them that failed with 500 and above.
+	Rate     chart.Number `json:"rate"`
+	Errors   chart.Number `json:"errorRatio"`
+	Retries  chart.Number `json:"retries"`
+	InFlight chart.Number `json:"inFlight"`
+	// P50, P95 and P99 are in seconds.
+	P50 chart.Number `json:"p50"`
+	P95 chart.Number `json:"p95"`
+	P99 chart.Number `json:"p99"`
+}
+
+// RateText is the rate with its unit; the others alike.
+func (n Numbers) RateText() string   { return chart.Rate.Text(float64(n.Rate)) }
+func (n Numbers) ErrorText() string  { return chart.Ratio.Text(float64(n.Errors)) }
+func (n Numbers) P50Text() string    { return chart.Seconds.Text(float64(n.P50)) }
+func (n Numbers) P95Text() string    { return chart.Seconds.Text(float64(n.P95)) }
+func (n Numbers) P99Text() string    { return chart.Seconds.Text(float64(n.P99)) }
+func (n Numbers) FlightText() string { return chart.Count.Text(float64(n.InFlight)) }
+
+// Failing says that more than one in a hundred requests fails.
+func (n Numbers) Failing() bool { return n.Errors > .01 }
+
+// RouteRow is a route in the list.
+type RouteRow struct {
+	Kind      string      `json:"kind"`
+	Namespace string      `json:"namespace"`
+	Name      string      `json:"name"`
+	Page      string      `json:"-"`
+	Hosts     []string    `json:"hosts"`
+	State     State       `json:"state"`
+	Problem   string      `json:"problem,omitempty"`
+	Numbers   Numbers     `json:"numbers"`
+	Spark     chart.Spark `json:"-"`
+}
+
+// BackendRow is a backend in the list.
+type BackendRow struct {
+	Name     string       `json:"name"`
+	State    State        `json:"state"`
+	Ready    int          `json:"ready"`
+	Ejected  int          `json:"ejected"`
+	Draining int          `json:"draining"`
+	InFlight int64        `json:"inFlight"`
+	Held     int64        `json:"held"`
+	Holds    uint64       `json:"holds"`
+	Outs     uint64       `json:"ejections"`
+	Denied   uint64       `json:"retriesDenied"`
+	Failures []chart.Part `json:"failures"`
+	Since    time.Time    `json:"lastSuccess,omitzero"`
+}
+
+// Worst are the kinds of failures that happened most, in words.
+func (b BackendRow) Worst() string {
+	var parts []string
+	for _, p := range b.Failures[:min(2, len(b.Failures))] {
+		parts = append(parts, p.Name+" "+chart.Count.Text(float64(p.Value)))
+	}
+	if rest := len(b.Failures) - 2; rest > 0 {
+		parts = append(parts, fmt.Sprintf("%d other kinds", rest))
+	}
+	return strings.Join(parts, ", ")
+}
+
+// GatewayRow is a Gateway in the list.
+type GatewayRow struct {
+	Namespace string        `json:"namespace"`
+	Name      string        `json:"name"`
+	Class     string        `json:"class"`
+	Addresses []string      `json:"addresses"`
+	State     State         `json:"state"`
+	Problem   string        `json:"problem,omitempty"`
+	Listeners []ListenerRow `json:"listeners"`
+}
+
+// ListenerRow is a listener in the list.
+type ListenerRow struct {
+	Name     string `json:"name"`
+	Protocol string `json:"protocol"`
+	Port     int32  `json:"port"`
+	Host     string `json:"host,omitempty"`
+	Routes   int32  `json:"routes"`
+	State    State  `json:"state"`
+	Problem  string `json:"problem,omitempty"`
+}
+
+// Of is the Traffic page for facts, with the routes and backends that a search chooses.
+func Of(f Facts, query string) Traffic {
+	all, total := f.History.Of(All, f.Now), f.History.brief(All, f.Now)
+	briefs := f.briefs()
+	t := Traffic{
+		Query: query, Address: f.Address, Total: total.numbers, Any: len(f.Routes) > 0,
+		Requests: requestLines("requests", all), Latency: latencyLines("latency", all),
+		Notices: notices(f, briefs), Routes: []RouteRow{}, Backends: []BackendRow{}, Gateways: []GatewayRow{},
+	}
+	t.Stats = stats(total, f.Backends)
+	for _, r := range f.Routes {
+		if row := routeRow(r, briefs[r.ID()]); matches(query, row.Namespace, row.Name, row.Kind, string(row.State), row.Problem, strings.Join(row.Hosts, " ")) {
+			t.Routes = append(t.Routes, row)
+		}
+	}
+	if row, any := unrouted(f); any && query == "" {
+		t.Routes = append(t.Routes, row)
+	}
+	for _, b := range f.Backends {
+		if row := backendRow(b, f.History.Kinds, f.Now); matches(query, row.Name, string(row.State)) {
+			t.Backends = append(t.Backends, row)
+		}
+	}
+	for _, g := range f.Gateways {
+		t.Gateways = append(t.Gateways, gatewayRow(g))
+	}
+	slices.SortFunc(t.Routes, func(a, b RouteRow) int {
+		return cmp.Or(cmp.Compare(boolOf(a.Name == ""), boolOf(b.Name == "")), cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
+	})
+	slices.SortFunc(t.Backends, func(a, b BackendRow) int { return cmp.Compare(a.Name, b.Name) })
+	return t
+}
+
+func boolOf(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// matches says whether each word of a search is part of one of the texts.
+func matches(query string, texts ...string) bool {
+	all := strings.ToLower(strings.Join(texts, "\n"))
+	for word := range strings.FieldsSeq(strings.ToLower(query)) {
+		if !strings.Contains(all, word) {
+			return false
+		}
+	}
+	return true
+}
+
+const (
+	// recent is how many seconds a number of a list is the mean of.
+	recent = 10
+	// recentSlots is how many slots a latency of a list is taken from.
+	recentSlots = 6
+)
+
+func quantile(counts []uint64, part float64) chart.Number {
+	return chart.Number(chart.Quantile(signal.LatencyBounds[:], counts, part))
+}
+
+// add is the sum of values of the same seconds.
+func add(all ...chart.Values) chart.Values {
+	out := make(chart.Values, len(all[0]))
+	for i := range out {
+		out[i] = math.NaN()
+		for _, v := range all {
+			switch {
+			case math.IsNaN(v[i]):
+			case math.IsNaN(out[i]):
+				out[i] = v[i]
+			default:
+				out[i] += v[i]
+			}
+		}
+	}
+	return out
+}
+
+func requestLines(id string, p Passed) chart.Lines {
+	ok, client, failed := add(p.Classes[1], p.Classes[2], p.Classes[3]), p.Classes[4], p.Classes[5]
+	l := chart.Lines{
+		ID: id, Title: "Requests", Unit: chart.Rate, Start: p.Start, Step: time.Second, Live: true, Stacked: true,
+		Empty: "No request has come in the last five minutes.",
+		Series: []chart.Series{
+			{Name: "2xx and 3xx", Values: ok, Tone: chart.ToneA},
+			{Name: "4xx", Values: client, Tone: chart.ToneWarn, Shape: chart.Dashed},
+			{Name: "5xx", Values: failed, Tone: chart.ToneBad, Shape: chart.Dashed},
+		},
+	}
+	if gone := p.Classes[0]; gone.Max() > 0 {
+		l.Series = append(l.Series, chart.Series{Name: "client gone", Values: gone, Tone: chart.ToneSoft, Shape: chart.Dotted})
+	}
+	return l
+}
+
+func latencyLines(id string, p Passed) chart.Lines {
+	l := chart.Lines{
+		ID: id, Title: "Time to answer", Unit: chart.Seconds, Start: p.SlotStart, Step: spread, Live: true,
+		Empty: "Nothing was answered in the last five minutes.",
+	}
+	for _, q := range []struct {
+		name  string
+		part  float64
+		tone  chart.Tone
+		shape chart.Shape
+	}{{"p50", .5, chart.ToneA, chart.Area}, {"p95", .95, chart.ToneC, chart.Dashed}, {"p99", .99, chart.ToneB, chart.Fine}} {
+		v := make(chart.Values, len(p.Latency))
+		for i, counts := range p.Latency {
+			v[i] = float64(quantile(counts, q.part))
+		}
+		l.Series = append(l.Series, chart.Series{Name: q.name, Values: v, Tone: q.tone, Shape: q.shape})
+	}
+	return l
+}
+
+func stats(b brief, backends []Backend) []chart.Stat {
+	n := b.numbers
+	var held int64
+	for _, backend := range backends {
+		held += backend.Held
+	}
+	spark := b.spark()
+	out := []chart.Stat{
+		{ID: "s-rate", Title: "Requests", Unit: chart.Rate, Value: n.Rate, Spark: &spark},
+		{ID: "s-errors", Title: "Errors", Unit: chart.Ratio, Value: n.Errors, Note: "answered with 5xx"},
+		{ID: "s-p95", Title: "p95", Unit: chart.Seconds, Value: n.P95, Note: "p50 " + n.P50Text()},
+		{ID: "s-flight", Title: "In flight", Value: n.InFlight},
+		{ID: "s-held", Title: "Held", Value: chart.Number(held), Note: "wait for a pod"},
+		{ID: "s-retries", Title: "Sent again", Unit: chart.Rate, Value: n.Retries},
+	}
+	if n.Failing() {
+		out[1].Level = "bad"
+	}
+	if held > 0 {
+		out[4].Level = "warn"
+	}
+	return out
+}
+
+// problemOf is the first condition that says no, with its state.
+func problemOf(conditions []metav1.Condition, types ...string) (State, string) {
+	for _, t := range types {
+		if c := meta.FindStatusCondition(conditions, t); c != nil && c.Status == metav1.ConditionFalse {
+			return Refused, c.Message
+		}
+	}
+	return "", ""
+}
+
+func routeState(r Route) (State, string) {
+	if len(r.Parents) == 0 {
+		return Waiting, "No gateway of this platform has answered for it: name one in spec.parentRefs."
+	}
+	for _, p := range r.Parents {
+		if state, text := problemOf(p.Conditions, "Accepted"); state != "" {
+			return state, text
+		}
+		if state, text := problemOf(p.Conditions, "ResolvedRefs"); state != "" {
+			return Broken, text
+		}
+	}
+	return Accepted, ""
+}
+
+// briefs are the lines of all routes.
+func (f Facts) briefs() map[string]brief {
+	out := make(map[string]brief, len(f.Routes))
+	for _, r := range f.Routes {
+		out[r.ID()] = f.History.brief(r.ID(), f.Now)
+	}
+	return out
+}
+
+func routeRow(r Route, b brief) RouteRow {
+	row := RouteRow{Kind: r.Kind, Namespace: r.Namespace, Name: r.Name, Page: "/traffic/" + r.ID(), Hosts: r.Hosts, Numbers: b.numbers, Spark: b.spark()}
+	row.State, row.Problem = routeState(r)
+	if row.State != Accepted {
+		return row
+	}
+	switch {
+	case row.Numbers.Failing():
+		row.State = Failing
+	case row.Numbers.Rate > 0 || row.Numbers.InFlight > 0:
+		row.State = Serving
+	default:
+		row.State = Idle
+	}
+	return row
+}
+
+// unrouted is the row of requests that no route takes; any is false when there were none.
+func unrouted(f Facts) (row RouteRow, any bool) {
+	b := f.History.brief("", f.Now)
+	return RouteRow{Numbers: b.numbers, Spark: b.spark(), State: Unmatched, Hosts: []string{"answered 404: no route takes these requests"}}, b.any
+}
+
+func backendRow(b Backend, kinds []string, now time.Time) BackendRow {
+	row := BackendRow{Name: b.Name, InFlight: b.InFlight, Held: b.Held, Holds: b.Holds, Outs: b.Ejections, Denied: b.Denied,
+		Since: b.LastSuccess, Failures: failureParts(kinds, b.Failures)}
+	for _, e := range b.Endpoints {
+		switch {
+		case e.Draining:
+			row.Draining++
+		case e.Ejected.After(now):
+			row.Ejected++
+		default:
+			row.Ready++
+		}
+	}
+	switch {
+	case b.Full || b.HoldFull:
+		row.State = Broken
+	case b.Held > 0:
+		row.State = Waiting
+	case row.Ejected > 0:
+		row.State = Degraded
+	case row.Ready > 0:
+		row.State = Serving
+	case row.Draining > 0:
+		row.State = Draining
+	default:
+		row.State = Idle
+	}
+	return row
+}
+
+// failureParts are the kinds that happened, the most frequent first.
+func failureParts(kinds []string, counts []uint64) []chart.Part {
+	parts := []chart.Part{}
+	for i, n := range counts[:min(len(counts), len(kinds))] {
+		if n > 0 && kinds[i] != "" {
+			parts = append(parts, chart.Part{Name: kinds[i], Value: chart.Number(n), Tone: chart.ToneBad})
+		}
+	}
+	slices.SortStableFunc(parts, func(a, b chart.Part) int { return cmp.Compare(b.Value, a.Value) })
+	return parts
+}
+
+func gatewayRow(g Gateway) GatewayRow {
+	row := GatewayRow{Namespace: g.Namespace, Name: g.Name, Class: g.Class, Addresses: g.Addresses, State: Accepted, Listeners: []ListenerRow{}}
+	if state, text := problemOf(g.Conditions, "Accepted", "Programmed"); state != "" {
+		row.State, row.Problem = state, text
+	}
+	for _, l := range g.Listeners {
+		line := ListenerRow{Name: l.Name, Protocol: l.Protocol, Port: l.Port, Host: l.Host, Routes: l.Routes, State: Accepted}
+		if state, text := problemOf(l.Conditions, "Accepted", "ResolvedRefs", "Programmed"); state != "" {
+			line.State, line.Problem = state, text
+		}
+		row.Listeners = append(row.Listeners, line)
+	}
+	return row
+}
