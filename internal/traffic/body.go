@@ -2,29 +2,107 @@ package traffic
 
 import (
 	"errors"
+	"fmt"
 	"io"
+	"net"
+	"net/http"
+	"os"
 	"sync/atomic"
+	"time"
 )
 
-// errBodyTooSlow ends a request whose body comes slower than the limits allow.
-var errBodyTooSlow = errors.New("the request's body came too slowly")
+// Why a request's body did not come to its end.
+var (
+	errBodyTooSlow = errors.New("the request's body came too slowly")
+	errBadBody     = errors.New("the request's body is malformed")
+	errClientGone  = errors.New("the client went away")
+)
 
 // body is a request's body on its way. It remembers whether it was read, and is not closed by a failed attempt: the
 // proxy closes the one below.
 type body struct {
 	io.ReadCloser
+	pace  pace
 	read  atomic.Bool
 	bytes atomic.Int64
 }
 
+// start takes a request's body, and how fast it must come.
+func (b *body) start(below io.ReadCloser, p pace) {
+	b.ReadCloser, b.pace = below, p
+}
+
 func (b *body) Read(p []byte) (int, error) {
 	b.read.Store(true)
+	b.pace.allow(b.bytes.Load())
 	n, err := b.ReadCloser.Read(p)
 	b.bytes.Add(int64(n))
+	if err != nil {
+		b.pace.stop()
+		err = bodyError(err)
+	}
 	return n, err
 }
 
 func (b *body) Close() error { return nil }
+
+// bodyError says whose fault it is that a body cannot be read: never the backend's.
+func bodyError(err error) error {
+	var netErr net.Error
+	switch {
+	case err == io.EOF:
+		return err
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return errBodyTooSlow
+	case errors.Is(err, io.ErrUnexpectedEOF), errors.As(err, &netErr):
+		return fmt.Errorf("%w: %w", errClientGone, err)
+	}
+	return fmt.Errorf("%w: %w", errBadBody, err)
+}
+
+// pace ends the reading of a body that comes too slowly. The zero value lets it take its time.
+type pace struct {
+	until   func(time.Time) error // sets the deadline of reading; nil for none
+	started time.Time
+	known   bool // the length of the body is known
+	set     time.Time
+}
+
+// paceOf is how fast a request's body must come. One of HTTP/2 whose length is not known may be a stream of messages
+// with long pauses.
+func paceOf(w http.ResponseWriter, r *http.Request, now time.Time) pace {
+	if r.ContentLength < 0 && r.ProtoMajor > 1 {
+		return pace{}
+	}
+	return pace{until: http.NewResponseController(w).SetReadDeadline, started: now, known: r.ContentLength >= 0}
+}
+
+// allow moves the deadline on for what has come.
+func (p *pace) allow(received int64) {
+	if p.until == nil {
+		return
+	}
+	next := bodyDeadline(p.started, received)
+	if !p.known {
+		next = time.Now().Add(bodyStall)
+	}
+	if next.Sub(p.set) > time.Second {
+		p.set = next
+		_ = p.until(next)
+	}
+}
+
+// bodyDeadline is when the next bytes of a body must be there.
+func bodyDeadline(started time.Time, received int64) time.Time {
+	return started.Add(slowBodyGrace + time.Duration(received)*time.Second/slowBodyRate)
+}
+
+func (p *pace) stop() {
+	if p.until != nil {
+		_ = p.until(time.Time{})
+		p.until = nil
+	}
+}
 
 // answerBody is an answer's body on its way: how much of it came, and how it ended.
 type answerBody struct {

@@ -21,6 +21,7 @@ type exchange struct {
 	rule   *rule
 	target *target
 
+	pace     pace
 	request  body
 	response answerBody
 
@@ -50,6 +51,12 @@ func serveEntry(proxy *httputil.ReverseProxy, l *live, e *entry, w http.Response
 	x.begin(l.series[x.target.series], l.backends[x.target.backend], started)
 	ctx := x.total.start(context.WithValue(r.Context(), exchangeKey{}, x), x.rule.timeout, errRequestTimeout)
 	defer x.finish()
+	if r.Body != http.NoBody {
+		x.pace = paceOf(w, r, started)
+	}
+	if lastOfConnection(r) {
+		w.Header().Set("Connection", "close")
+	}
 	proxy.ServeHTTP(w, r.WithContext(ctx))
 }
 
@@ -164,7 +171,7 @@ func rewriteRequest(p *httputil.ProxyRequest) {
 		setPath(out.URL, m.apply(p.In.URL.EscapedPath(), x.entry.path))
 	}
 	if out.Body != nil {
-		x.request.ReadCloser = out.Body
+		x.request.start(out.Body, x.pace)
 		out.Body = &x.request
 	}
 }
@@ -210,7 +217,9 @@ func (g *Gateway) answerError(w http.ResponseWriter, r *http.Request, err error)
 	case clientGone:
 		x.refuse(w, kind, clientClosed, "the client went away")
 	case requestTooSlow:
-		x.refuse(w, kind, http.StatusRequestTimeout, err.Error())
+		x.refuse(w, kind, http.StatusRequestTimeout, errBodyTooSlow.Error())
+	case badRequest:
+		x.refuse(w, kind, http.StatusBadRequest, errBadBody.Error())
 	case noEndpoint, holdFull, overloaded:
 		w.Header().Set("Retry-After", retryAfter)
 		x.refuse(w, kind, http.StatusServiceUnavailable, x.backend.unavailable(err))

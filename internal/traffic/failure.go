@@ -29,13 +29,14 @@ const (
 	overloaded // the backend has as many requests in flight as it may have
 	clientGone
 	requestTooSlow // the client took too long to send the request's body
+	badRequest     // the request's body is malformed
 	notServed      // the route cannot be served as it is written
 	failures       // how many there are
 )
 
 var failureNames = [failures]string{
 	"", "connect refused", "connect timeout", "connect failed", "broken off", "protocol error", "response timeout",
-	"answer truncated", "no endpoint", "hold full", "overloaded", "client gone", "request too slow", "not served",
+	"answer truncated", "no endpoint", "hold full", "overloaded", "client gone", "request too slow", "bad request", "not served",
 }
 
 // String is the kind as metrics name it.
@@ -43,6 +44,9 @@ func (f failure) String() string { return failureNames[f] }
 
 // ofGateway says that the pod, or the way to it, failed before it answered.
 func (f failure) ofGateway() bool { return f >= connectRefused && f <= responseTimeout }
+
+// ofClient says that the client failed, so that nothing is known of the pod.
+func (f failure) ofClient() bool { return f >= clientGone && f <= badRequest }
 
 // classify finds the kind of the error of an attempt.
 func classify(err error) failure {
@@ -54,7 +58,9 @@ func classify(err error) failure {
 		return responseTimeout
 	case errors.Is(err, errBodyTooSlow):
 		return requestTooSlow
-	case errors.Is(err, context.Canceled), errors.Is(err, http.ErrAbortHandler):
+	case errors.Is(err, errBadBody):
+		return badRequest
+	case errors.Is(err, errClientGone), errors.Is(err, context.Canceled), errors.Is(err, http.ErrAbortHandler):
 		return clientGone
 	case errors.Is(err, errNoEndpoint):
 		return noEndpoint

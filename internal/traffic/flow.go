@@ -100,7 +100,7 @@ func (b *backend) dialled(took time.Duration, f failure) {
 
 // attempted notes how an attempt at an endpoint ended: the code of its answer, or why there is none.
 func (b *backend) attempted(e *endpoint, f failure, code int, now time.Time) {
-	if f == clientGone {
+	if f.ofClient() {
 		return
 	}
 	if f == succeeded {

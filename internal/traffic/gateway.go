@@ -12,7 +12,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/escale-dev/escale/internal/traffic/fastpath"
 	"github.com/escale-dev/escale/internal/traffic/view"
 )
 
@@ -25,6 +24,8 @@ type Gateway struct {
 	live      atomic.Pointer[live]
 	installed chan struct{} // closed with the first table
 	unrouted  series
+
+	connections *connections
 
 	privateCookie string // is not forwarded; empty for none
 
@@ -45,7 +46,7 @@ type live struct {
 
 func newGateway(listener net.Listener, log *slog.Logger, shared *sharedPlane) *Gateway {
 	g := &Gateway{
-		listener: listener, log: log, installed: make(chan struct{}), shared: shared,
+		listener: listener, log: log, installed: make(chan struct{}), shared: shared, connections: newConnections(),
 		backends: map[BackendKey]*backend{}, series: map[SeriesKey]*series{},
 	}
 	g.history.Kinds = failureNames[:]
@@ -125,22 +126,10 @@ func (g *Gateway) updateEndpoints(namespace, service string, find func(BackendKe
 // Start serves the listener until ctx ends, then lets the requests in flight finish for 20 seconds. It implements
 // manager.Runnable.
 func (g *Gateway) Start(ctx context.Context) error {
-	protocols := &http.Protocols{}
-	protocols.SetHTTP1(true)
-	protocols.SetUnencryptedHTTP2(true)
-	server := &http.Server{
-		Handler:                      g,
-		Protocols:                    protocols,
-		MaxHeaderBytes:               maxHeaderBytes,
-		ReadHeaderTimeout:            readHeaderTimeout,
-		IdleTimeout:                  clientIdleTimeout,
-		DisableGeneralOptionsHandler: true,
-		ErrorLog:                     slog.NewLogLogger(g.log.Handler(), slog.LevelWarn),
-		ConnState:                    fastpath.ConnState,
-	}
+	server := g.newServer(g)
 	listener := g.accelerate(g.listener)
 	served := make(chan error, 1)
-	go func() { served <- server.Serve(listener) }()
+	go func() { served <- server.Serve(g.connections.listen(listener)) }()
 	select {
 	case err := <-served:
 		return fmt.Errorf("serving the gateway at %s: %w", g.listener.Addr(), err)

@@ -40,11 +40,27 @@ const (
 	// maxHeldInAll is how many requests wait, over all backends.
 	maxHeldInAll = 4096
 
-	// slowBodyGrace and slowBodyRate are how fast a request's body must come: in this time, plus one second for so many
-	// bytes of it, on average. It holds for bodies of known length and for those in chunks, until the backend answers;
-	// Apache's mod_reqtimeout defines the same.
+	// slowBodyGrace and slowBodyRate are how fast a request's body of known length must come: in this time, plus one
+	// second for so many bytes of it. Apache's mod_reqtimeout defines the same.
 	slowBodyGrace = 30 * time.Second
 	slowBodyRate  = 500
+	// bodyStall is how long a body in chunks may pause.
+	bodyStall = 60 * time.Second
+	// writeStall is how long a client may take no byte of an answer; it may be twice as long.
+	writeStall = 60 * time.Second
+
+	// maxConnections is how many connections from outside there are at most; see connectionLimit.
+	maxConnections = 20_000
+	// maxStreams is how many requests one HTTP/2 connection carries at once. A client that opens and resets streams
+	// faster than they are served is cut off by net/http, which queues four times as many.
+	maxStreams = 128
+	// streamBuffer and connectionBuffer are how much of requests' bodies an HTTP/2 client may send before a backend takes
+	// it.
+	streamBuffer     = 256 << 10
+	connectionBuffer = 512 << 10
+	// pingAfter and pingTimeout find an HTTP/2 client that is gone without a word.
+	pingAfter   = 30 * time.Second
+	pingTimeout = 15 * time.Second
 
 	// shutdownTimeout is how long the requests in flight may take to finish when the gateway stops.
 	shutdownTimeout = 20 * time.Second

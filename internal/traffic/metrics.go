@@ -113,12 +113,15 @@ var (
 	heldDesc          = desc("held", "Requests that wait for an endpoint.", "backend")
 	holdsDesc         = desc("holds_total", "Requests that had to wait for an endpoint.", "backend")
 	deniedDesc        = desc("retries_denied_total", "Requests not sent again because the retry budget was spent.", "backend")
+	connectionsDesc   = desc("connections", "Connections from outside, by state: idle ones have no request.", "state")
+	turnedAwayDesc    = desc("connections_turned_away_total", "Connections closed because there were too many: idle ones, or new ones.", "state")
 	breakerDesc       = desc("breaker_open", "1 while the backend has as many requests as it may have: in flight, or pending.", "backend", "breaker")
 )
 
 var allDescs = []*prometheus.Desc{
 	requestsDesc, errorsDesc, latencyDesc, inFlightDesc, retriesDesc, bytesInDesc, bytesOutDesc,
 	connectDesc, attemptErrorsDesc, endpointsDesc, ejectionsDesc, heldDesc, holdsDesc, deniedDesc, breakerDesc,
+	connectionsDesc, turnedAwayDesc,
 }
 
 // Collector exposes the gateway's counters to Prometheus: those of the routes there are, and of no others. Routes
@@ -138,6 +141,7 @@ func (collector) Describe(ch chan<- *prometheus.Desc) {
 func (c collector) Collect(ch chan<- prometheus.Metric) {
 	out := metricSink(ch)
 	c.gateway.unrouted.collect(out, SeriesKey{})
+	c.gateway.connections.collect(out)
 	live := c.gateway.live.Load()
 	if live == nil {
 		return
@@ -260,4 +264,12 @@ func (s *backendSum) add(b *backend, now time.Time) {
 	if b.held.Load() >= maxHeld {
 		s.pendingFull = 1
 	}
+}
+
+func (c *connections) collect(out metricSink) {
+	open, resting := c.count()
+	out.gauge(connectionsDesc, int64(open-resting), "active")
+	out.gauge(connectionsDesc, int64(resting), "idle")
+	out.counter(turnedAwayDesc, c.evicted.Load(), "idle")
+	out.counter(turnedAwayDesc, c.refused.Load(), "new")
 }
