@@ -27,18 +27,14 @@ type body struct {
 	bytes atomic.Int64
 }
 
-// start takes a request's body, and how fast it must come.
-func (b *body) start(below io.ReadCloser, p pace) {
-	b.ReadCloser, b.pace = below, p
-}
-
 func (b *body) Read(p []byte) (int, error) {
 	b.read.Store(true)
 	b.pace.allow(b.bytes.Load())
 	n, err := b.ReadCloser.Read(p)
 	b.bytes.Add(int64(n))
-	if err != nil {
+	if err == io.EOF {
 		b.pace.stop()
+	} else if err != nil {
 		err = bodyError(err)
 	}
 	return n, err
@@ -62,19 +58,20 @@ func bodyError(err error) error {
 
 // pace ends the reading of a body that comes too slowly. The zero value lets it take its time.
 type pace struct {
-	until   func(time.Time) error // sets the deadline of reading; nil for none
-	started time.Time
-	known   bool // the length of the body is known
-	set     time.Time
+	until    func(time.Time) error // sets the deadline of reading; nil for none
+	started  time.Time
+	grace    time.Duration
+	known    bool         // the length of the body is known
+	deadline atomic.Int64 // Unix nanoseconds; 0 for none
 }
 
-// paceOf is how fast a request's body must come. One of HTTP/2 whose length is not known may be a stream of messages
-// with long pauses.
-func paceOf(w http.ResponseWriter, r *http.Request, now time.Time) pace {
-	if r.ContentLength < 0 && r.ProtoMajor > 1 {
-		return pace{}
+// start begins to time a request's body. One of HTTP/2 whose length is not known may be a stream of messages with long
+// pauses.
+func (p *pace) start(w http.ResponseWriter, r *http.Request, now time.Time, grace time.Duration) {
+	if r.Body == http.NoBody || r.ContentLength < 0 && r.ProtoMajor > 1 {
+		return
 	}
-	return pace{until: http.NewResponseController(w).SetReadDeadline, started: now, known: r.ContentLength >= 0}
+	p.until, p.started, p.grace, p.known = http.NewResponseController(w).SetReadDeadline, now, grace, r.ContentLength >= 0
 }
 
 // allow moves the deadline on for what has come.
@@ -82,26 +79,32 @@ func (p *pace) allow(received int64) {
 	if p.until == nil {
 		return
 	}
-	next := bodyDeadline(p.started, received)
+	next := bodyDeadline(p.started, p.grace, received)
 	if !p.known {
 		next = time.Now().Add(bodyStall)
 	}
-	if next.Sub(p.set) > time.Second {
-		p.set = next
+	if next.Sub(time.Unix(0, p.deadline.Load())) > time.Second {
+		p.deadline.Store(next.UnixNano())
 		_ = p.until(next)
 	}
 }
 
 // bodyDeadline is when the next bytes of a body must be there.
-func bodyDeadline(started time.Time, received int64) time.Time {
-	return started.Add(slowBodyGrace + time.Duration(received)*time.Second/slowBodyRate)
+func bodyDeadline(started time.Time, grace time.Duration, received int64) time.Time {
+	return started.Add(grace + time.Duration(received)*time.Second/slowBodyRate)
 }
 
 func (p *pace) stop() {
 	if p.until != nil {
+		p.deadline.Store(0)
 		_ = p.until(time.Time{})
-		p.until = nil
 	}
+}
+
+// over says that the time is over. net/http ends the request's context then, as if the client were gone.
+func (p *pace) over(now time.Time) bool {
+	deadline := p.deadline.Load()
+	return deadline != 0 && now.UnixNano() >= deadline
 }
 
 // answerBody is an answer's body on its way: how much of it came, and how it ended.

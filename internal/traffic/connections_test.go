@@ -28,7 +28,7 @@ func TestBodyDeadline(t *testing.T) {
 		{"a megabyte", 1 << 20, 30*time.Second + (1<<20)*time.Second/500},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if got := bodyDeadline(started, c.received).Sub(started); got != c.want {
+			if got := bodyDeadline(started, slowBodyGrace, c.received).Sub(started); got != c.want {
 				t.Errorf("got %v, want %v", got, c.want)
 			}
 		})
@@ -66,8 +66,9 @@ func TestSlowBodies(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				started := time.Now()
 				d := &drip{every: c.every}
-				var b body
-				b.start(d, pace{until: func(u time.Time) error { d.until = u; return nil }, started: started, known: c.known})
+				b := body{ReadCloser: d}
+				b.pace.until = func(u time.Time) error { d.until = u; return nil }
+				b.pace.started, b.pace.grace, b.pace.known = started, slowBodyGrace, c.known
 				var err error
 				for err == nil && time.Since(started) < time.Hour {
 					_, err = b.Read(make([]byte, 1))
@@ -82,22 +83,16 @@ func TestSlowBodies(t *testing.T) {
 }
 
 func TestSlowBodyIsAnswered(t *testing.T) {
-	p := startPlane(t, web(backendServer(t, describe)), base, httpRoute("r", throughNetHTTP))
-	c := p.raw("POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 10\r\n\r\nabc")
-	b := p.gateway.live.Load().backends[0]
-	until(func() bool { return b.counts.inFlight.Load() == 1 })
-	until(func() bool {
-		p.gateway.connections.mu.Lock()
-		defer p.gateway.connections.mu.Unlock()
-		for conn := range p.gateway.connections.open {
-			_ = conn.Conn.SetReadDeadline(time.Now()) // as the pace does once the time is over
-		}
-		return p.gateway.live.Load().series[1].use().failures[requestTooSlow].Load() == 1
-	})
+	p := newPlane(t)
+	p.gateway.shared.bodyGrace = 20 * time.Millisecond
+	p.addresses["shop/web:80"] = addresses{ready: []string{backendServer(t, describe)}}
+	p.install(base, httpRoute("r", throughNetHTTP))
+	c := p.raw("POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 10\r\n\r\n")
 	res, err := http.ReadResponse(bufio.NewReader(c), nil)
 	if err != nil || res.StatusCode != http.StatusRequestTimeout {
 		t.Fatalf("got %v, %v, want 408", res, err)
 	}
+	until(func() bool { return p.metric("errors_total", "request too slow") == 1 })
 	if n := p.metric("attempt_errors_total"); n != 0 {
 		t.Errorf("the pod is blamed: %v", n)
 	}

@@ -21,7 +21,6 @@ type exchange struct {
 	rule   *rule
 	target *target
 
-	pace     pace
 	request  body
 	response answerBody
 
@@ -51,9 +50,7 @@ func serveEntry(proxy *httputil.ReverseProxy, l *live, e *entry, w http.Response
 	x.begin(l.series[x.target.series], l.backends[x.target.backend], started)
 	ctx := x.total.start(context.WithValue(r.Context(), exchangeKey{}, x), x.rule.timeout, errRequestTimeout)
 	defer x.finish()
-	if r.Body != http.NoBody {
-		x.pace = paceOf(w, r, started)
-	}
+	x.request.pace.start(w, r, started, x.backend.shared.bodyGrace)
 	if lastOfConnection(r) {
 		w.Header().Set("Connection", "close")
 	}
@@ -171,7 +168,7 @@ func rewriteRequest(p *httputil.ProxyRequest) {
 		setPath(out.URL, m.apply(p.In.URL.EscapedPath(), x.entry.path))
 	}
 	if out.Body != nil {
-		x.request.start(out.Body, x.pace)
+		x.request.ReadCloser = out.Body
 		out.Body = &x.request
 	}
 }
@@ -206,9 +203,12 @@ func (g *Gateway) answerError(w http.ResponseWriter, r *http.Request, err error)
 	x := exchangeOf(r.Context())
 	x.answered = time.Now()
 	cause := context.Cause(r.Context())
-	if errors.Is(cause, errRequestTimeout) {
+	switch {
+	case errors.Is(cause, errRequestTimeout):
 		err = errRequestTimeout
-	} else if cause != nil {
+	case cause != nil && x.request.pace.over(x.answered):
+		err = errBodyTooSlow
+	case cause != nil && !errors.Is(err, errBadBody):
 		err = context.Canceled
 	}
 	switch kind := classify(err); kind {

@@ -17,6 +17,8 @@ type sharedPlane struct {
 	signals *signal.Store
 	// hold is how long a request waits for the first ready pod of its backend.
 	hold time.Duration
+	// bodyGrace is slowBodyGrace, but for tests.
+	bodyGrace time.Duration
 	// held is how many requests wait, over all backends.
 	held atomic.Int64
 }
@@ -25,7 +27,7 @@ func newSharedPlane(signals *signal.Store, hold time.Duration) *sharedPlane {
 	if hold <= 0 {
 		hold = DefaultHold
 	}
-	return &sharedPlane{signals: signals, hold: min(hold, MaxHold)}
+	return &sharedPlane{signals: signals, hold: min(hold, MaxHold), bodyGrace: slowBodyGrace}
 }
 
 // Why a request gets no endpoint.

@@ -15,7 +15,6 @@ import (
 // Upstream is an address that takes requests.
 type Upstream struct {
 	address netip.AddrPort
-	socket  unix.Sockaddr
 
 	mu    sync.Mutex
 	loops map[*loop]bool // hold connections
@@ -27,7 +26,7 @@ func NewUpstream(address string) (*Upstream, error) {
 	if err != nil {
 		return nil, fmt.Errorf("address %q of an upstream: %w", address, err)
 	}
-	return &Upstream{address: a, socket: socketAddress(a), loops: map[*loop]bool{}}, nil
+	return &Upstream{address: a, loops: map[*loop]bool{}}, nil
 }
 
 // CloseIdle closes the connections that serve no request.
@@ -115,7 +114,7 @@ func (l *loop) idle(to *Upstream) *upstream {
 }
 
 func (l *loop) dial(to *Upstream) (*upstream, error) {
-	fd, done, err := connect(to.socket)
+	fd, done, err := connect(socketAddress(to.address))
 	if err != nil {
 		return nil, to.dialError(err)
 	}
