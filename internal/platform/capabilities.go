@@ -11,6 +11,7 @@ import (
 	"github.com/escale-dev/escale/internal/engine/network/dns"
 	"github.com/escale-dev/escale/internal/portal"
 	"github.com/escale-dev/escale/internal/release"
+	"github.com/escale-dev/escale/internal/scale"
 	"github.com/escale-dev/escale/internal/scale/hours"
 	"github.com/escale-dev/escale/internal/scale/waterfall"
 	"github.com/escale-dev/escale/internal/signal"
@@ -69,6 +70,9 @@ func (p *Platform) LoginURL() string { return p.web.LoginURL() }
 // setPortal publishes the address that logs in once.
 func (p *Platform) setPortal(login string) { p.update(func(s *engine.State) { s.PortalURL = login }) }
 
+// systemNamespace is where the platform's own objects are, and what belongs to no application.
+const systemNamespace = "escale-system"
+
 // setup is the list of capabilities.
 func (p *Platform) setup(ctx context.Context, m ctrl.Manager, clientset kubernetes.Interface) error {
 	gatewayURL := "http://" + p.cfg.Listeners[PortGateway].Addr().String()
@@ -93,6 +97,13 @@ func (p *Platform) setup(ctx context.Context, m ctrl.Manager, clientset kubernet
 		}},
 		{"waterfall", func(*slog.Logger) (err error) {
 			scaleups, err = waterfall.Setup(waterfall.Deps{Manager: m, Timeline: p.timeline, Signals: signals})
+			return err
+		}},
+		{"scale", func(log *slog.Logger) error {
+			_, err := scale.Setup(scale.Deps{
+				Manager: m, Kube: clientset, Signals: signals, Timeline: p.timeline, Scaleups: scaleups,
+				Namespace: systemNamespace, Log: log,
+			})
 			return err
 		}},
 		{"office hours", func(*slog.Logger) error {

@@ -1,0 +1,236 @@
+package scale
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/escale-dev/escale/internal/scale/decision"
+	"github.com/escale-dev/escale/internal/scale/trigger"
+	"github.com/escale-dev/escale/internal/signal"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// object is a ScaledObject that is scaled. What reconciling found out does not change; a new spec makes a new object,
+// which inherits the memory of the one before.
+type object struct {
+	scaler   *Scaler
+	name     types.NamespacedName
+	uid      types.UID
+	target   target
+	workload signal.Workload
+	base     *decision.Settings
+	sources  []*source
+	every    time.Duration
+	// wakes says that a request that waits at the gateway is demand.
+	wakes bool
+	// facts are the parts of the status that do not change.
+	fixed fixedStatus
+
+	mu       sync.Mutex
+	set      *decision.Settings
+	st       *decision.State
+	readings []decision.Reading
+	snaps    []snapshot
+	plan     decision.Plan
+	decided  bool
+	acting   bool
+	retryAt  time.Time
+	actErr   error
+	heldAt   time.Time
+	callers  callersSeen
+	expected expectation
+	asked    observation
+	asking   bool
+	shown    shown
+	closed   bool
+}
+
+// expectation is the number of pods that was written and that the informer may not show yet.
+type expectation struct {
+	replicas int32
+	until    time.Time
+}
+
+const (
+	// expectFor bounds how long a written number counts more than an observed one.
+	expectFor = 3 * time.Second
+	// retryAct is how long after a refused change the next is tried.
+	retryAct = 2 * time.Second
+	// heldFor is how long a request that was reported to wait counts as one that waits.
+	heldFor = 2 * time.Second
+	// actTimeout bounds one change.
+	actTimeout = 10 * time.Second
+)
+
+func (o *object) feed() []*source { return o.sources }
+
+func (o *object) polling() time.Duration { return o.every }
+
+func (o *object) close() { o.retire(nil) }
+
+// retire ends an object whose place another takes, with the sources that it does not keep.
+func (o *object) retire(kept []*source) {
+	o.mu.Lock()
+	o.closed = true
+	o.mu.Unlock()
+	for _, src := range o.sources {
+		if !slices.Contains(kept, src) {
+			src.close()
+		}
+	}
+}
+
+func (o *object) held(at time.Time) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.wakes {
+		o.heldAt = at
+	}
+}
+
+// decide gathers facts, decides, and acts beside the loop.
+func (o *object) decide(now time.Time) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.closed {
+		return
+	}
+	f, ok := o.facts(now)
+	if !ok {
+		return
+	}
+	if o.st == nil {
+		o.st = decision.NewState(now, f.Replicas, o.fixed.lastActive)
+	}
+	o.plan = decision.Decide(o.set, o.st, &f)
+	o.decided = true
+	if o.plan.Replicas != f.Replicas && !o.acting && !now.Before(o.retryAt) {
+		o.act(now)
+	} else if o.st.Held() && now.Sub(o.callers.at) > callersEvery && !o.acting {
+		o.act(now)
+	}
+	o.report(now)
+}
+
+// facts are what the decision is to know; false while the number of pods is not known.
+func (o *object) facts(now time.Time) (decision.Facts, bool) {
+	seen, ok := o.current(now)
+	if !ok {
+		return decision.Facts{}, false
+	}
+	o.readings, o.snaps = o.readings[:0], o.snaps[:0]
+	for _, src := range o.sources {
+		var snap snapshot
+		o.readings, snap = src.appendTo(o.readings)
+		o.snaps = append(o.snaps, snap)
+	}
+	o.settle()
+	f := decision.Facts{
+		Now: now, Replicas: seen.replicas, Pods: seen.pods, Ready: seen.ready, Readings: o.readings,
+		Held: seen.ready == 0 && now.Sub(o.heldAt) < heldFor,
+	}
+	if now.Sub(o.callers.at) < 2*callersEvery {
+		f.CallersKnown, f.Failing = true, o.callers.failing
+	}
+	return f, true
+}
+
+// current is how many pods the workload has.
+func (o *object) current(now time.Time) (observation, bool) {
+	seen, ok := o.asked, !o.asked.at.IsZero()
+	if o.target.watched() {
+		o.scaler.mu.Lock()
+		seen, ok = o.scaler.observed[o.workload]
+		o.scaler.mu.Unlock()
+	} else if !o.asking && now.Sub(o.asked.at) > askEvery {
+		o.ask()
+	}
+	if now.Before(o.expected.until) {
+		if seen.replicas == o.expected.replicas {
+			o.expected.until = time.Time{}
+		}
+		seen.replicas = o.expected.replicas
+	}
+	return seen, ok
+}
+
+// ask reads the scale of a target that is not watched.
+func (o *object) ask() {
+	o.asking = true
+	o.scaler.task(func(ctx context.Context) {
+		ctx, cancel := context.WithTimeout(ctx, actTimeout)
+		defer cancel()
+		got, err := o.scaler.scaleOf(ctx, o.target)
+		o.mu.Lock()
+		o.asking, o.actErr = false, err
+		first := o.asked.at.IsZero()
+		if err == nil {
+			o.asked = got
+		}
+		o.mu.Unlock()
+		if first {
+			o.scaler.changed(o)
+		}
+	})
+}
+
+// settle makes settings anew when a source reads other metrics than before.
+func (o *object) settle() {
+	if o.set != nil && sameMetrics(o.set.Metrics, o.sources, o.snaps) {
+		return
+	}
+	set := *o.base
+	set.Metrics = nil
+	for i, src := range o.sources {
+		set.Metrics = append(set.Metrics, metricsOf(src.config, o.snaps[i].metrics)...)
+	}
+	o.set = &set
+}
+
+func sameMetrics(have []decision.Metric, sources []*source, snaps []snapshot) bool {
+	n := 0
+	for i := range sources {
+		metrics := snaps[i].metrics
+		if len(metrics) == 0 {
+			n++ // stands for one that is not known yet
+			continue
+		}
+		for _, m := range metrics {
+			if n >= len(have) || have[n].Name != m.Name || have[n].Target != m.Target || have[n].Kind != kindOf(m.Type) {
+				return false
+			}
+			n++
+		}
+	}
+	return n == len(have)
+}
+
+// inherit takes over what the object before knew.
+func (o *object) inherit(old *object) {
+	old.mu.Lock()
+	defer old.mu.Unlock()
+	o.st, o.heldAt, o.expected, o.asked, o.shown = old.st, old.heldAt, old.expected, old.asked, old.shown
+}
+
+// demandAt is when the demand was observed that the plan answers.
+func (o *object) demandAt() time.Time {
+	switch i := o.plan.Metric; {
+	case i == decision.FromHeldRequest:
+		return o.heldAt
+	case i >= 0 && i < len(o.readings):
+		return o.readings[i].At
+	}
+	return time.Time{}
+}
+
+// usesRequests says that a trigger reads the gateway.
+func usesRequests(sources []*source) bool {
+	for _, src := range sources {
+		if src.config.Type == trigger.TypeRequests {
+			return true
+		}
+	}
+	return false
+}
