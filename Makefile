@@ -9,7 +9,8 @@ LDFLAGS := -s -w \
 	-X main.version=$(VERSION)
 
 GATEWAY_API      := $(shell go list -m -f '{{.Dir}}' sigs.k8s.io/gateway-api 2>/dev/null)
-GATEWAY_KINDS    := gatewayclasses gateways httproutes grpcroutes referencegrants
+# The experimental channel has the standard one's kinds and versions, and the fields of retries and session persistence.
+GATEWAY_KINDS    := gatewayclasses gateways listenersets httproutes grpcroutes tlsroutes referencegrants backendtlspolicies
 CONTROLLER_TOOLS := sigs.k8s.io/controller-tools/cmd/controller-gen@v0.23.0
 GOLANGCI         := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.12.2
 
@@ -68,5 +69,5 @@ conformance: build ## Run the Gateway API's conformance suite; needs root. The r
 .PHONY: generate
 generate: ## Make generated files anew: deep copies, definitions, the command reference.
 	go run $(CONTROLLER_TOOLS) object paths=./api/... crd:headerFile= output:crd:dir=api/crds paths=./api/...
-	for k in $(GATEWAY_KINDS); do install -m 644 $(GATEWAY_API)/config/crd/standard/gateway.networking.k8s.io_$$k.yaml api/crds/; done
+	for k in $(GATEWAY_KINDS); do install -m 644 $(GATEWAY_API)/config/crd/experimental/gateway.networking.k8s.io_$$k.yaml api/crds/; done
 	go generate ./...
