@@ -82,6 +82,10 @@ func NewNetwork(cidr string) (Network, error) {
 // Host is the platform's address as pods see it: the API server and the resolver listen on it.
 func (n Network) Host() netip.Addr { return n.Pods.Addr().Next() }
 
+// Gateways is the platform's own block, whose addresses, from the sixteenth on, Gateways are given. Each is the
+// machine's, as Host is.
+func (n Network) Gateways() netip.Prefix { return n.block(0) }
+
 // Bridge is the name of the network interface that holds the platform's and the nodes' addresses.
 func (n Network) Bridge() string {
 	b := n.Pods.Addr().As4()

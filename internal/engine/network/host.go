@@ -107,6 +107,17 @@ func (h *Host) RemoveNode(addr netip.Addr) error {
 	return changeAddress(h.plan.Bridge(), addr, removeAddress)
 }
 
+// AddAddress gives the machine an address of the platform's block, such as a Gateway's. It is no error if it is there
+// already.
+func (h *Host) AddAddress(addr netip.Addr) error {
+	return changeAddress(h.plan.Bridge(), addr, netlink.AddrReplace)
+}
+
+// RemoveAddress takes an address of the platform's block away. It is no error if it is gone already.
+func (h *Host) RemoveAddress(addr netip.Addr) error {
+	return changeAddress(h.plan.Bridge(), addr, removeAddress)
+}
+
 // Close removes everything that Setup, AddNode and the runtimes made, and the tables of the Service proxy, which must
 // have ended.
 func (h *Host) Close() error {
