@@ -91,6 +91,7 @@ func (p *Platform) setup(ctx context.Context, m ctrl.Manager, clientset kubernet
 		{"traffic", func(log *slog.Logger) error {
 			_, err := traffic.Setup(traffic.Deps{
 				Manager: m, Listener: p.cfg.Listeners[PortGateway], PrivateCookie: web.CookieName, Timeline: p.timeline,
+				Network: gatewayNetwork{p.host, p.network}, Default: release.DefaultGateway,
 				Signals: signals, Web: p.web, Log: log,
 			})
 			return err

@@ -20,6 +20,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/utils/ptr"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
@@ -216,6 +217,9 @@ const (
 	gatewayNamespace = "escale-system"
 	gatewayName      = "escale"
 )
+
+// DefaultGateway is the Gateway of routes that name none, which every cluster holds.
+var DefaultGateway = types.NamespacedName{Namespace: gatewayNamespace, Name: gatewayName}
 
 // gatewayOf is the Gateway that serves the App's route.
 func gatewayOf(route v1alpha1.Route) (namespace, name string) {

@@ -33,6 +33,18 @@ func facts(t testing.TB, documents ...string) Facts {
 			f.Gateways = append(f.Gateways, read[gatewayv1.Gateway](t, d))
 		case "HTTPRoute":
 			f.Routes = append(f.Routes, read[gatewayv1.HTTPRoute](t, d))
+		case "GRPCRoute":
+			f.GRPCRoutes = append(f.GRPCRoutes, read[gatewayv1.GRPCRoute](t, d))
+		case "TLSRoute":
+			f.TLSRoutes = append(f.TLSRoutes, read[gatewayv1.TLSRoute](t, d))
+		case "ListenerSet":
+			f.ListenerSets = append(f.ListenerSets, read[gatewayv1.ListenerSet](t, d))
+		case "BackendTLSPolicy":
+			f.Policies = append(f.Policies, read[gatewayv1.BackendTLSPolicy](t, d))
+		case "Secret":
+			f.Secrets = append(f.Secrets, read[corev1.Secret](t, d))
+		case "ConfigMap":
+			f.ConfigMaps = append(f.ConfigMaps, read[corev1.ConfigMap](t, d))
 		case "ReferenceGrant":
 			f.Grants = append(f.Grants, read[gatewayv1beta1.ReferenceGrant](t, d))
 		case "Service":
@@ -298,20 +310,20 @@ func TestRouteStatus(t *testing.T) {
 			want: "Accepted=True/Accepted ResolvedRefs=False/RefNotPermitted",
 		},
 		{
-			name: "a regular expression, alone", documents: []string{
-				base, httpRoute("r", "  rules: [{matches: [{path: {type: RegularExpression, value: /a.*}}], backendRefs: [{name: web, port: 80}]}]\n")},
+			name: "a regular expression that is none, alone", documents: []string{
+				base, httpRoute("r", "  rules: [{matches: [{path: {type: RegularExpression, value: '/a(b'}}], backendRefs: [{name: web, port: 80}]}]\n")},
 			want:    "Accepted=False/UnsupportedValue ResolvedRefs=True/ResolvedRefs",
-			message: `rules[0].matches[0].path.type "RegularExpression" is not supported`,
+			message: `rules[0].matches[0].path.value "/a(b": error parsing regexp`,
 		},
 		{
-			name: "a mirror beside a rule that is served", documents: []string{
+			name: "an extension beside a rule that is served", documents: []string{
 				base, httpRoute("r", `  rules:
   - backendRefs: [{name: web, port: 80}]
-  - filters: [{type: RequestMirror, requestMirror: {backendRef: {name: web, port: 80}}}]
+  - filters: [{type: ExtensionRef, extensionRef: {group: a.test, kind: Filter, name: f}}]
     backendRefs: [{name: web, port: 80}]
 `)},
 			want:    "Accepted=True/Accepted ResolvedRefs=True/ResolvedRefs PartiallyInvalid=True/UnsupportedValue",
-			message: `Dropped Rule: rules[1].filters[0].type "RequestMirror" is not supported`,
+			message: `Dropped Rule: rules[1].filters[0].type "ExtensionRef" is not supported`,
 		},
 		{
 			name: "a rewrite on a backend", documents: []string{
@@ -320,8 +332,8 @@ func TestRouteStatus(t *testing.T) {
 		},
 		{
 			name: "fields without effect", documents: []string{
-				base, httpRoute("r", "  rules: [{retry: {attempts: 2}, backendRefs: [{name: web, port: 80}]}]\n")},
-			want: "Accepted=True/Accepted ResolvedRefs=True/ResolvedRefs", message: "Without effect, because not supported: rules[0].retry.",
+				base, httpRoute("r", "  rules: [{sessionPersistence: {sessionName: s}, backendRefs: [{name: web, port: 80}]}]\n")},
+			want: "Accepted=True/Accepted ResolvedRefs=True/ResolvedRefs", message: "Without effect, because not supported: rules[0].sessionPersistence.",
 		},
 		{
 			name: "Gateway that is not served", documents: []string{
@@ -380,32 +392,37 @@ func TestGatewayStatus(t *testing.T) {
 		name, documents, want, listener string
 	}{
 		{
-			"all well", base, "Accepted=True/Accepted Programmed=True/Programmed",
+			"all well", base, "Accepted=True/Accepted Programmed=True/Programmed ResolvedRefs=True/ResolvedRefs",
 			"Accepted=True/Accepted Programmed=True/Programmed ResolvedRefs=True/ResolvedRefs Conflicted=False/NoConflicts",
 		},
 		{
 			"protocol not served", listeners("  - {name: tls, port: 443, protocol: TLS}\n"),
-			"Accepted=False/ListenersNotValid Programmed=False/Invalid",
+			"Accepted=False/ListenersNotValid Programmed=False/Invalid ResolvedRefs=True/ResolvedRefs",
 			"Accepted=False/UnsupportedProtocol Programmed=False/Invalid ResolvedRefs=True/ResolvedRefs Conflicted=False/NoConflicts",
 		},
 		{
 			"one of two protocols served", listeners("  - {name: tls, port: 443, protocol: TLS}\n  - {name: http, port: 80, protocol: HTTP}\n"),
-			"Accepted=True/ListenersNotValid Programmed=True/Programmed",
+			"Accepted=True/ListenersNotValid Programmed=True/Programmed ResolvedRefs=True/ResolvedRefs",
 			"Accepted=False/UnsupportedProtocol Programmed=False/Invalid ResolvedRefs=True/ResolvedRefs Conflicted=False/NoConflicts",
 		},
 		{
-			"kind of route not served", listeners("  - {name: http, port: 80, protocol: HTTP, allowedRoutes: {kinds: [{kind: GRPCRoute}]}}\n"),
-			"Accepted=True/Accepted Programmed=True/Programmed",
+			"kind of route not served", listeners("  - {name: http, port: 80, protocol: HTTP, allowedRoutes: {kinds: [{kind: TCPRoute}]}}\n"),
+			"Accepted=False/ListenersNotValid Programmed=False/Invalid ResolvedRefs=True/ResolvedRefs",
+			"Accepted=True/Accepted Programmed=False/Invalid ResolvedRefs=False/InvalidRouteKinds Conflicted=False/NoConflicts",
+		},
+		{
+			"one of two kinds served", listeners("  - {name: http, port: 80, protocol: HTTP, allowedRoutes: {kinds: [{kind: TCPRoute}, {kind: HTTPRoute}]}}\n"),
+			"Accepted=True/Accepted Programmed=True/Programmed ResolvedRefs=True/ResolvedRefs",
 			"Accepted=True/Accepted Programmed=True/Programmed ResolvedRefs=False/InvalidRouteKinds Conflicted=False/NoConflicts",
 		},
 		{
 			"address of another machine", strings.Replace(base, "gatewayClassName: escale", "gatewayClassName: escale\n  addresses: [{value: 10.9.8.7}]", 1),
-			"Accepted=True/Accepted Programmed=False/AddressNotUsable",
+			"Accepted=True/Accepted Programmed=False/AddressNotUsable ResolvedRefs=True/ResolvedRefs",
 			"Accepted=False/Pending Programmed=False/Invalid ResolvedRefs=True/ResolvedRefs Conflicted=False/NoConflicts",
 		},
 		{
 			"parameters", strings.Replace(base, "gatewayClassName: escale", "gatewayClassName: escale\n  infrastructure: {parametersRef: {group: a, kind: b, name: c}}", 1),
-			"Accepted=False/InvalidParameters Programmed=False/InvalidParameters",
+			"Accepted=False/InvalidParameters Programmed=False/InvalidParameters ResolvedRefs=True/ResolvedRefs",
 			"Accepted=False/Pending Programmed=False/Invalid ResolvedRefs=True/ResolvedRefs Conflicted=False/NoConflicts",
 		},
 	} {
@@ -454,7 +471,7 @@ spec:
 	if n := len(statuses.Routes[types.NamespacedName{Namespace: "shop", Name: "r"}]); n != 2 {
 		t.Errorf("got %d parents, want 2", n)
 	}
-	l := *table.listeners.any
+	l := table.sockets[SocketKey{}].find("")
 	if n := len((*l.hosts.any).prefix[""]); n != 1 {
 		t.Errorf("got %d entries, want 1", n)
 	}

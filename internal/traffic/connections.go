@@ -132,6 +132,9 @@ func (c *connections) state(conn net.Conn, s http.ConnState) {
 	if t, ok := conn.(*tls.Conn); ok {
 		conn = t.NetConn()
 	}
+	if s, ok := conn.(*secureConn); ok {
+		conn = s.Conn
+	}
 	client, ok := conn.(*clientConn)
 	if !ok {
 		return

@@ -1,6 +1,7 @@
 package traffic
 
 import (
+	"crypto/tls"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -107,10 +108,12 @@ type endpointSet struct {
 type backend struct {
 	key    BackendKey
 	shared *sharedPlane
-	set    atomic.Pointer[endpointSet]
-	held   atomic.Int64 // requests that wait for an endpoint
-	counts backendCounts
-	budget retryBudget
+	// upstream is what the endpoints are reached with; nil without TLS.
+	upstream *tls.Config
+	set      atomic.Pointer[endpointSet]
+	held     atomic.Int64 // requests that wait for an endpoint
+	counts   backendCounts
+	budget   retryBudget
 
 	outliers     sync.Mutex   // guards what ejections remember
 	lastEjection atomic.Int64 // Unix nanoseconds of the last end of an ejection; 0 if there was none

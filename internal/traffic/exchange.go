@@ -24,7 +24,8 @@ type exchange struct {
 	request  body
 	response answerBody
 
-	endpoint *endpoint // counts this exchange as in flight
+	copyTo   []*backend // get a copy of the request
+	endpoint *endpoint  // counts this exchange as in flight
 	// total and attempt end the exchange, or one attempt of it, when it takes too long.
 	total, attempt deadline
 }
@@ -54,6 +55,7 @@ func serveEntry(proxy *httputil.ReverseProxy, l *live, e *entry, w http.Response
 	if lastOfConnection(r) {
 		w.Header().Set("Connection", "close")
 	}
+	x.copyTo = chosenMirrors(l, x.rule.mirrors, x.target.mirrors)
 	proxy.ServeHTTP(w, r.WithContext(ctx))
 }
 
@@ -62,6 +64,9 @@ func (x *exchange) answerByRule(w http.ResponseWriter, r *http.Request) bool {
 	switch {
 	case x.rule.fail != "":
 		x.refuse(w, notServed, http.StatusInternalServerError, x.rule.fail)
+		return true
+	case x.rule.cors != nil && preflight(r):
+		x.code = x.rule.cors.answerPreflight(w, r)
 		return true
 	case x.rule.redirect != nil:
 		x.code = x.rule.redirect.code
@@ -152,7 +157,7 @@ func rewriteRequest(p *httputil.ProxyRequest) {
 	x := exchangeOf(p.In.Context())
 	out := p.Out
 	p.SetXForwarded()
-	out.URL.Scheme = "http"
+	out.URL.Scheme = x.backend.scheme()
 	out.URL.RawQuery = p.In.URL.RawQuery // as it came: what we cannot parse a backend may
 	for _, f := range []*filters{&x.rule.request, &x.target.request} {
 		f.headers.apply(out.Header)
@@ -195,6 +200,9 @@ func modifyResponse(res *http.Response) error {
 	}
 	x.target.response.apply(res.Header)
 	x.rule.response.apply(res.Header)
+	if x.rule.cors != nil {
+		x.rule.cors.apply(res.Header, res.Request)
+	}
 	return nil
 }
 

@@ -35,11 +35,14 @@ type redirect struct {
 }
 
 // location is where a request is sent to. A port that is not given is the scheme's own if the redirect names a scheme;
-// else it is the port the client used, which its Host header holds and the listener, behind a forwarded port, does not
-// know.
+// else it is the port the client used: the one in its Host header, which the listener, behind a forwarded port, does not
+// know, or else the listener's.
 func (d *redirect) location(r *http.Request, prefix string) string {
 	host, port := splitHost(r.Host)
-	scheme := "http"
+	scheme := requestScheme(r)
+	if port == "" {
+		port = socketPort(r.Context())
+	}
 	if d.scheme != "" {
 		scheme, port = d.scheme, ""
 	}
@@ -71,11 +74,13 @@ type filterSet struct {
 	request  filters
 	response headerChange
 	redirect *redirect
+	cors     *cors
+	mirrors  []*gatewayv1.HTTPRequestMirrorFilter
 }
 
 // onlyForRules says that the set holds what a backend reference cannot have.
 func (s *filterSet) onlyForRules() bool {
-	return s.redirect != nil || s.request.host != "" || s.request.path.kind != keepPath
+	return s.redirect != nil || s.cors != nil || s.request.host != "" || s.request.path.kind != keepPath
 }
 
 // compileFilters reads filters; bad names the first field that is not supported.
@@ -94,6 +99,10 @@ func compileFilters(field string, specs []gatewayv1.HTTPRouteFilter) (set filter
 			if f.URLRewrite.Hostname != nil {
 				set.request.host = string(*f.URLRewrite.Hostname)
 			}
+		case f.Type == gatewayv1.HTTPRouteFilterRequestMirror && f.RequestMirror != nil:
+			set.mirrors = append(set.mirrors, f.RequestMirror)
+		case f.Type == gatewayv1.HTTPRouteFilterCORS && f.CORS != nil:
+			set.cors = compileCORS(f.CORS)
 		default:
 			return set, unsupported(fmt.Sprintf("%s[%d].type", field, i), string(f.Type))
 		}

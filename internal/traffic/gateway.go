@@ -2,6 +2,7 @@ package traffic
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -28,12 +29,14 @@ type Gateway struct {
 	connections *connections
 
 	privateCookie string // is not forwarded; empty for none
+	sockets       *sockets
 
 	shared   *sharedPlane
 	history  view.History // what passed in the last minutes, for the pages
 	mu       sync.Mutex   // guards what follows and every backend's update
 	backends map[BackendKey]*backend
 	series   map[SeriesKey]*series
+	configs  map[string]*tls.Config // by terminator.digest
 }
 
 // live is a table with the backends and counters it refers to by number.
@@ -41,21 +44,23 @@ type live struct {
 	table    *Table
 	backends []*backend
 	series   []*series
-	rawRules sync.Map // *rule to *rawRule, filled as they are asked for
+	rawRules sync.Map      // *rule to *rawRule, filled as they are asked for
+	configs  []*tls.Config // of the table's terminators
 }
 
 func newGateway(listener net.Listener, log *slog.Logger, shared *sharedPlane) *Gateway {
 	g := &Gateway{
 		listener: listener, log: log, installed: make(chan struct{}), shared: shared, connections: newConnections(),
-		backends: map[BackendKey]*backend{}, series: map[SeriesKey]*series{},
+		backends: map[BackendKey]*backend{}, series: map[SeriesKey]*series{}, configs: map[string]*tls.Config{},
 	}
 	g.history.Kinds = failureNames[:]
+	g.sockets = newSockets(g, nil, log)
 	g.proxy = &httputil.ReverseProxy{
 		Rewrite: func(p *httputil.ProxyRequest) {
 			rewriteRequest(p)
 			dropCookie(p.Out.Header, g.privateCookie)
 		},
-		Transport:      forwarder{},
+		Transport:      sender{},
 		ModifyResponse: modifyResponse,
 		ErrorHandler:   g.answerError,
 		BufferPool:     &buffers{},
@@ -79,6 +84,7 @@ func (g *Gateway) install(t *Table, find func(BackendKey) (addresses, error)) er
 				return fmt.Errorf("endpoints of %q: %w", key, err)
 			}
 			b = newBackend(key, g.shared)
+			b.upstream = t.upstream[key.TLS]
 			b.update(found)
 		}
 		backends[key] = b
@@ -93,8 +99,17 @@ func (g *Gateway) install(t *Table, find func(BackendKey) (addresses, error)) er
 		counters[key] = s
 		next.series = append(next.series, s)
 	}
+	configs := make(map[string]*tls.Config, len(t.terminators))
+	for _, one := range t.terminators {
+		c := g.configs[one.digest]
+		if c == nil {
+			c = one.config()
+		}
+		configs[one.digest] = c
+		next.configs = append(next.configs, c)
+	}
 	gone := g.backends
-	g.backends, g.series = backends, counters
+	g.backends, g.series, g.configs = backends, counters, configs
 	if g.live.Swap(next) == nil {
 		close(g.installed)
 	}
@@ -137,18 +152,26 @@ func (g *Gateway) Start(ctx context.Context) error {
 	}
 	draining, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
 	defer cancel()
+	others := make(chan error, 1)
+	go func() { others <- g.sockets.shutdown(draining) }()
 	if err := errors.Join(server.Shutdown(draining), finishRaw(draining, listener)); err != nil {
-		return errors.Join(fmt.Errorf("requests still in flight after %s: %w", shutdownTimeout, err), server.Close())
+		return errors.Join(fmt.Errorf("requests still in flight after %s: %w", shutdownTimeout, err), server.Close(), <-others)
 	}
-	return nil
+	return <-others
 }
 
 // NeedLeaderElection implements manager.LeaderElectionRunnable: every process serves requests.
 func (g *Gateway) NeedLeaderElection() bool { return false }
 
-// ServeHTTP answers one request.
-func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+// ServeHTTP answers a request on the platform's socket.
+func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) { g.serve(SocketKey{}, w, r) }
+
+// serve answers a request on a socket.
+func (g *Gateway) serve(socket SocketKey, w http.ResponseWriter, r *http.Request) {
 	started := time.Now()
+	if isGRPC(r) {
+		w = grpcWriter{w}
+	}
 	path, err := requestPath(r.URL)
 	if err == nil && r.Method == http.MethodConnect {
 		err = errConnect
@@ -164,7 +187,13 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	host := requestHost(r.Host)
-	e := live.table.lookup(host, path, r)
+	listeners := live.table.sockets[socket]
+	at := listeners.find(host)
+	if at != nil && misdirected(live.table, listeners, at, r) {
+		g.refuse(w, started, http.StatusMisdirectedRequest, fmt.Sprintf("host %q is not for this connection: open another", host))
+		return
+	}
+	e := at.lookup(host, path, r)
 	if e == nil {
 		g.refuse(w, started, http.StatusNotFound, fmt.Sprintf("no route for host %q and path %q", host, path))
 		return
@@ -199,6 +228,10 @@ func (g *Gateway) refuse(w http.ResponseWriter, started time.Time, code int, tex
 
 // answer writes an answer of the gateway's own; the prefix tells it from a backend's.
 func answer(w http.ResponseWriter, code int, text string) {
+	if _, ok := w.(grpcWriter); ok {
+		answerGRPC(w, code, "escale gateway: "+text)
+		return
+	}
 	http.Error(w, "escale gateway: "+text, code)
 }
 

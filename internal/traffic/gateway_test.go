@@ -234,8 +234,8 @@ func TestFilters(t *testing.T) {
   - matches: [{path: {value: /full}}]
     filters: [{type: URLRewrite, urlRewrite: {path: {type: ReplaceFullPath, replaceFullPath: "/all of it"}}}]
     backendRefs: [{name: web, port: 80}]
-  - matches: [{path: {value: /mirror}}]
-    filters: [{type: RequestMirror, requestMirror: {backendRef: {name: web, port: 80}}}]
+  - matches: [{path: {value: /extension}}]
+    filters: [{type: ExtensionRef, extensionRef: {group: a.test, kind: Filter, name: f}}]
     backendRefs: [{name: web, port: 80}]
   - matches: [{path: {value: /missing}}]
     backendRefs: [{name: db, port: 80}]
@@ -262,7 +262,7 @@ func TestFilters(t *testing.T) {
 			}
 		})
 	}
-	p.expect(500, `"RequestMirror" is not supported`, "GET", "/mirror")
+	p.expect(500, `"ExtensionRef" is not supported`, "GET", "/extension")
 	p.expect(500, `there is no Service "shop/db"`, "GET", "/missing")
 	p.expect(500, "no backend with a weight above 0", "GET", "/zero")
 }

@@ -1,11 +1,14 @@
 package traffic
 
 import (
+	"cmp"
 	"fmt"
+	"net/netip"
+	"slices"
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 )
 
@@ -14,20 +17,17 @@ type gatewayPlan struct {
 	object *gatewayv1.Gateway
 	// refused and unusable are why the Gateway is not accepted, or accepted and not served; the zero value if it is.
 	refused, unusable verdict
+	// unresolved is why a reference of the Gateway itself cannot be used.
+	unresolved verdict
 	// ignored names the fields that have no effect.
-	ignored   []string
-	listeners []*listenerPlan
-}
-
-// listenerPlan is a listener of a Gateway and what was decided about it.
-type listenerPlan struct {
-	spec     *gatewayv1.Listener
-	hostname string // lower case; "" for every name
-	refused  verdict
-	kinds    verdict // why allowedRoutes.kinds is not satisfied
-	// takesRoutes says that HTTPRoutes are among the kinds it allows.
-	takesRoutes bool
-	attached    int32
+	ignored []string
+	// addresses are the Gateway's own. automatic says that one of them is not the user's choice.
+	addresses []netip.Addr
+	automatic bool
+	// client is the certificate shown to backends; nil for none.
+	client    *clientCertificate
+	listeners []*listenerPlan // the Gateway's own
+	sets      []*listenerSetPlan
 }
 
 // verdict is the reason and message of a condition that is not as wished. The zero value means that all is well.
@@ -35,21 +35,44 @@ type verdict struct{ reason, message string }
 
 func (v verdict) ok() bool { return v.reason == "" }
 
-func decideGateway(g *gatewayv1.Gateway, address string) *gatewayPlan {
+// addGateways decides about the Gateways of our classes, their ListenerSets and the sockets of both.
+func (c *compiler) addGateways() {
+	var plans []*gatewayPlan
+	for i := range c.Gateways {
+		g := &c.Gateways[i]
+		if c.classes[string(g.Spec.GatewayClassName)] {
+			p := c.decideGateway(g)
+			plans = append(plans, p)
+			c.gateways[nameOf(g)] = p
+		}
+	}
+	a := newAssigner(c.Network)
+	if a.own() {
+		a.assign(plans)
+		c.given = a.given
+	} else {
+		refuseAddresses(plans, c.Address)
+	}
+	c.addListenerSets()
+	for _, p := range plans {
+		p.settleConflicts()
+		for _, l := range p.allListeners() {
+			c.settle(p, l)
+		}
+	}
+}
+
+func (c *compiler) decideGateway(g *gatewayv1.Gateway) *gatewayPlan {
 	d := &gatewayPlan{object: g, ignored: ignoredGatewayFields(g)}
-	d.refused, d.unusable = decideAddresses(g, address)
 	if i := g.Spec.Infrastructure; i != nil && i.ParametersRef != nil {
 		d.refused = verdict{
 			string(gatewayv1.GatewayReasonInvalidParameters),
 			"spec.infrastructure.parametersRef: this gateway takes no parameters; remove it",
 		}
 	}
+	d.client, d.unresolved = c.clientCertificate(g)
 	for i := range g.Spec.Listeners {
-		l := decideListener(&g.Spec.Listeners[i])
-		if l.refused.ok() {
-			l.refused = d.notServed()
-		}
-		d.listeners = append(d.listeners, l)
+		d.listeners = append(d.listeners, c.decideListener(g, kindGateway, g.Namespace, &g.Spec.Listeners[i]))
 	}
 	return d
 }
@@ -62,129 +85,98 @@ func (g *gatewayPlan) notServed() verdict {
 	return verdict{string(gatewayv1.ListenerReasonPending), "The Gateway is not served: see its conditions."}
 }
 
-// decideAddresses checks the addresses that the Gateway asks for: there is one, and it cannot be chosen.
-func decideAddresses(g *gatewayv1.Gateway, address string) (refused, unusable verdict) {
-	for i, a := range g.Spec.Addresses {
-		if a.Type != nil && *a.Type != gatewayv1.IPAddressType {
-			refused = verdict{
-				string(gatewayv1.GatewayReasonUnsupportedAddress),
-				fmt.Sprintf("spec.addresses[%d]: type %q is not supported; use %q or none", i, *a.Type, gatewayv1.IPAddressType),
-			}
-		} else if a.Value != "" && a.Value != address {
-			unusable = verdict{
-				string(gatewayv1.GatewayReasonAddressNotUsable),
-				fmt.Sprintf("spec.addresses[%d]: this gateway does not listen at %q; remove it", i, a.Value),
+// refuseAddresses checks the addresses that Gateways ask for where there is only the platform's.
+func refuseAddresses(plans []*gatewayPlan, address string) {
+	for _, p := range plans {
+		for i, a := range p.object.Spec.Addresses {
+			if a.Type != nil && *a.Type != gatewayv1.IPAddressType {
+				p.refused = verdict{
+					string(gatewayv1.GatewayReasonUnsupportedAddress),
+					fmt.Sprintf("spec.addresses[%d]: type %q is not supported; use %q or none", i, *a.Type, gatewayv1.IPAddressType),
+				}
+			} else if a.Value != "" && a.Value != address {
+				p.unusable = verdict{
+					string(gatewayv1.GatewayReasonAddressNotUsable),
+					fmt.Sprintf("spec.addresses[%d]: this gateway does not listen at %q; remove it", i, a.Value),
+				}
 			}
 		}
 	}
-	return refused, unusable
 }
 
 func ignoredGatewayFields(g *gatewayv1.Gateway) []string {
 	var fields []string
-	if i := g.Spec.Infrastructure; i != nil && len(i.Labels)+len(i.Annotations) > 0 {
-		fields = append(fields, "spec.infrastructure")
-	}
-	if a := g.Spec.AllowedListeners; a != nil && a.Namespaces != nil && a.Namespaces.From != nil &&
-		*a.Namespaces.From != gatewayv1.NamespacesFromNone {
-		fields = append(fields, "spec.allowedListeners")
-	}
-	if g.Spec.TLS != nil {
-		fields = append(fields, "spec.tls")
-	}
 	if s := g.Spec.DefaultScope; s != "" && s != gatewayv1.GatewayDefaultScopeNone {
 		fields = append(fields, "spec.defaultScope")
+	}
+	for i, l := range g.Spec.Listeners {
+		if l.TLS != nil && len(l.TLS.Options) > 0 {
+			fields = append(fields, fmt.Sprintf("spec.listeners[%d].tls.options", i))
+		}
 	}
 	return fields
 }
 
-func decideListener(spec *gatewayv1.Listener) *listenerPlan {
-	l := &listenerPlan{spec: spec}
-	if spec.Hostname != nil {
-		l.hostname = strings.ToLower(string(*spec.Hostname))
+// allListeners are the Gateway's own and those of the ListenerSets it allows.
+func (g *gatewayPlan) allListeners() []*listenerPlan {
+	all := slices.Clone(g.listeners)
+	for _, s := range g.sets {
+		all = append(all, s.listeners...)
 	}
-	if spec.Protocol != gatewayv1.HTTPProtocolType {
-		l.refused = verdict{
-			string(gatewayv1.ListenerReasonUnsupportedProtocol),
-			fmt.Sprintf("Protocol %q is not supported by this gateway: use %q.", spec.Protocol, gatewayv1.HTTPProtocolType),
-		}
-	}
-	l.takesRoutes, l.kinds = decideKinds(spec)
-	return l
-}
-
-// decideKinds looks for HTTPRoute among the kinds a listener allows, and for kinds that this gateway does not know.
-func decideKinds(spec *gatewayv1.Listener) (takesRoutes bool, kinds verdict) {
-	if spec.AllowedRoutes == nil || len(spec.AllowedRoutes.Kinds) == 0 {
-		return spec.Protocol == gatewayv1.HTTPProtocolType, verdict{}
-	}
-	for _, k := range spec.AllowedRoutes.Kinds {
-		if k.Kind == kindHTTPRoute && (k.Group == nil || *k.Group == gatewayv1.GroupName) {
-			takesRoutes = spec.Protocol == gatewayv1.HTTPProtocolType
-			continue
-		}
-		kinds = verdict{
-			string(gatewayv1.ListenerReasonInvalidRouteKinds),
-			fmt.Sprintf("Routes of kind %q are not supported by this gateway: use %q.", k.Kind, kindHTTPRoute),
-		}
-	}
-	return takesRoutes, kinds
-}
-
-func (l *listenerPlan) serves() bool { return l.refused.ok() && l.takesRoutes }
-
-// allowsNamespace says whether routes of a namespace may attach. An unreadable selector allows none.
-func (l *listenerPlan) allowsNamespace(x *index, gateway, route string) bool {
-	from, selector := gatewayv1.NamespacesFromSame, (*metav1.LabelSelector)(nil)
-	if a := l.spec.AllowedRoutes; a != nil && a.Namespaces != nil {
-		selector = a.Namespaces.Selector
-		if a.Namespaces.From != nil {
-			from = *a.Namespaces.From
-		}
-	}
-	switch from {
-	case gatewayv1.NamespacesFromAll:
-		return true
-	case gatewayv1.NamespacesFromSame:
-		return gateway == route
-	case gatewayv1.NamespacesFromSelector:
-		s, err := metav1.LabelSelectorAsSelector(selector)
-		ns := x.namespaces[route]
-		return err == nil && ns != nil && s.Matches(labels.Set(ns.Labels))
-	}
-	return false
+	return all
 }
 
 // status writes down what was decided.
-func (g *gatewayPlan) status(address string) gatewayv1.GatewayStatus {
+func (g *gatewayPlan) status(f *Facts) gatewayv1.GatewayStatus {
 	generation := g.object.Generation
-	s := gatewayv1.GatewayStatus{Conditions: g.conditions()}
-	if address != "" && g.notServed().ok() {
-		kind := gatewayv1.IPAddressType
-		s.Addresses = []gatewayv1.GatewayStatusAddress{{Type: &kind, Value: address}}
-	}
+	s := gatewayv1.GatewayStatus{Conditions: g.conditions(), Addresses: g.statusAddresses(f)}
 	for _, l := range g.listeners {
 		s.Listeners = append(s.Listeners, l.status(generation))
 	}
+	attached := int32(0)
+	for _, set := range g.sets {
+		if set.verdict(g).ok() {
+			attached++
+		}
+	}
+	s.AttachedListenerSets = &attached
 	return s
 }
 
+// statusAddresses are where the Gateway answers: the platform's socket, if it has it, and its own.
+func (g *gatewayPlan) statusAddresses(f *Facts) []gatewayv1.GatewayStatusAddress {
+	if !g.notServed().ok() {
+		return nil
+	}
+	var values []string
+	if f.Address != "" && (!f.Network.own() || f.Network.Default == nameOf(g.object)) {
+		values = append(values, f.Address)
+	}
+	for _, a := range g.addresses {
+		if a.IsValid() {
+			values = append(values, a.String())
+		}
+	}
+	var list []gatewayv1.GatewayStatusAddress
+	for _, v := range values {
+		kind := gatewayv1.IPAddressType
+		list = append(list, gatewayv1.GatewayStatusAddress{Type: &kind, Value: v})
+	}
+	return list
+}
+
 func (g *gatewayPlan) conditions() []metav1.Condition {
+	generation := g.object.Generation
 	accepted := g.refused
 	programmed := g.refused
 	if programmed.ok() {
 		programmed = g.unusable
 	}
-	var bad []string
-	for _, l := range g.listeners {
-		if !l.refused.ok() {
-			bad = append(bad, fmt.Sprintf("%q", l.spec.Name))
-		}
-	}
 	note := verdict{string(gatewayv1.GatewayReasonAccepted), "The Gateway is served."}
 	if len(g.ignored) > 0 {
 		note.message += " Without effect, because not supported: " + strings.Join(g.ignored, ", ") + "."
 	}
+	bad := notServing(g.listeners)
 	if g.notServed().ok() && len(bad) > 0 {
 		note = verdict{
 			string(gatewayv1.GatewayReasonListenersNotValid),
@@ -195,41 +187,161 @@ func (g *gatewayPlan) conditions() []metav1.Condition {
 		accepted = note
 		programmed = verdict{string(gatewayv1.GatewayReasonInvalid), note.message}
 	}
-	generation := g.object.Generation
-	return []metav1.Condition{
+	conditions := []metav1.Condition{
 		condition(string(gatewayv1.GatewayConditionAccepted), generation, accepted, note),
 		condition(string(gatewayv1.GatewayConditionProgrammed), generation, programmed,
 			verdict{string(gatewayv1.GatewayReasonProgrammed), "Requests are answered."}),
+		condition(string(gatewayv1.GatewayConditionResolvedRefs), generation, g.unresolved,
+			verdict{string(gatewayv1.GatewayReasonResolvedRefs), "All references are resolved."}),
+	}
+	if insecurePort := g.insecure(); insecurePort != "" {
+		conditions = append(conditions, metav1.Condition{
+			Type: string(gatewayv1.GatewayConditionInsecureFrontendValidationMode), Status: metav1.ConditionTrue,
+			ObservedGeneration: generation, Reason: string(gatewayv1.GatewayReasonConfigurationChanged),
+			Message: insecurePort + ` has the mode "AllowInsecureFallback": clients without a valid certificate pass.`,
+		})
+	}
+	return conditions
+}
+
+// insecure names the first field by which clients without a valid certificate pass.
+func (g *gatewayPlan) insecure() string {
+	if g.object.Spec.TLS == nil || g.object.Spec.TLS.Frontend == nil {
+		return ""
+	}
+	f := g.object.Spec.TLS.Frontend
+	lax := func(v *gatewayv1.FrontendTLSValidation) bool {
+		return v != nil && v.Mode == gatewayv1.AllowInsecureFallback
+	}
+	if lax(f.Default.Validation) {
+		return "spec.tls.frontend.default"
+	}
+	for i, p := range f.PerPort {
+		if lax(p.TLS.Validation) {
+			return fmt.Sprintf("spec.tls.frontend.perPort[%d]", i)
+		}
+	}
+	return ""
+}
+
+// notServing names the listeners that take no connections.
+func notServing(listeners []*listenerPlan) []string {
+	var names []string
+	for _, l := range listeners {
+		if !l.serves() {
+			names = append(names, fmt.Sprintf("%q", l.spec.Name))
+		}
+	}
+	return names
+}
+
+// listenerSetPlan is a ListenerSet whose parent is a Gateway of ours.
+type listenerSetPlan struct {
+	object    *gatewayv1.ListenerSet
+	refused   verdict
+	gateway   *gatewayPlan
+	listeners []*listenerPlan
+}
+
+// addListenerSets gives each ListenerSet to its Gateway, in the order in which they have precedence.
+func (c *compiler) addListenerSets() {
+	var plans []*listenerSetPlan
+	for i := range c.ListenerSets {
+		s := &c.ListenerSets[i]
+		if p := c.listenerSet(s); p != nil {
+			plans = append(plans, p)
+			c.sets[nameOf(s)] = p
+		}
+	}
+	slices.SortFunc(plans, func(p, q *listenerSetPlan) int {
+		return cmp.Or(p.object.CreationTimestamp.Compare(q.object.CreationTimestamp.Time),
+			cmp.Compare(nameOf(p.object).String(), nameOf(q.object).String()))
+	})
+	for _, p := range plans {
+		if p.refused.ok() {
+			p.gateway.sets = append(p.gateway.sets, p)
+		}
 	}
 }
 
-func (l *listenerPlan) status(generation int64) gatewayv1.ListenerStatus {
-	programmed := l.refused
-	if !programmed.ok() {
-		programmed.reason = string(gatewayv1.ListenerReasonInvalid)
+func (c *compiler) listenerSet(s *gatewayv1.ListenerSet) *listenerSetPlan {
+	ref := s.Spec.ParentRef
+	if ref.Group != nil && *ref.Group != gatewayv1.GroupName || ref.Kind != nil && *ref.Kind != kindGateway {
+		return nil
 	}
-	s := gatewayv1.ListenerStatus{
-		Name:           l.spec.Name,
-		AttachedRoutes: l.attached,
-		SupportedKinds: []gatewayv1.RouteGroupKind{},
-		Conditions: []metav1.Condition{
-			condition(string(gatewayv1.ListenerConditionAccepted), generation, l.refused,
-				verdict{string(gatewayv1.ListenerReasonAccepted), "The listener is served on the gateway's socket, whatever its port."}),
-			condition(string(gatewayv1.ListenerConditionProgrammed), generation, programmed,
-				verdict{string(gatewayv1.ListenerReasonProgrammed), "Requests are answered."}),
-			condition(string(gatewayv1.ListenerConditionResolvedRefs), generation, l.kinds,
-				verdict{string(gatewayv1.ListenerReasonResolvedRefs), "All references are resolved."}),
-			{
-				Type: string(gatewayv1.ListenerConditionConflicted), Status: metav1.ConditionFalse, ObservedGeneration: generation,
-				Reason: string(gatewayv1.ListenerReasonNoConflicts), Message: "No other listener is in the way.",
-			},
-		},
+	name := types.NamespacedName{Namespace: s.Namespace, Name: string(ref.Name)}
+	if ref.Namespace != nil {
+		name.Namespace = string(*ref.Namespace)
 	}
-	if l.takesRoutes {
-		group := gatewayv1.Group(gatewayv1.GroupName)
-		s.SupportedKinds = append(s.SupportedKinds, gatewayv1.RouteGroupKind{Group: &group, Kind: kindHTTPRoute})
+	g := c.gateways[name]
+	if g == nil {
+		return nil
 	}
-	return s
+	p := &listenerSetPlan{object: s, gateway: g}
+	if !c.allowsSet(g.object, s.Namespace) {
+		p.refused = verdict{
+			string(gatewayv1.ListenerSetReasonNotAllowed),
+			fmt.Sprintf("Gateway %q takes no ListenerSet of namespace %q: see its spec.allowedListeners.", name, s.Namespace),
+		}
+	} else if !g.notServed().ok() {
+		p.refused = verdict{
+			string(gatewayv1.ListenerSetReasonParentNotAccepted), fmt.Sprintf("Gateway %q is not served: see its conditions.", name),
+		}
+	}
+	for i := range s.Spec.Listeners {
+		spec := gatewayv1.Listener(s.Spec.Listeners[i])
+		p.listeners = append(p.listeners, c.decideListener(g.object, kindListenerSet, s.Namespace, &spec))
+	}
+	return p
+}
+
+func (c *compiler) allowsSet(g *gatewayv1.Gateway, namespace string) bool {
+	a := g.Spec.AllowedListeners
+	if a == nil || a.Namespaces == nil || a.Namespaces.From == nil {
+		return false
+	}
+	return c.selects(*a.Namespaces.From, a.Namespaces.Selector, g.Namespace, namespace)
+}
+
+// verdict is why the set is not accepted.
+func (s *listenerSetPlan) verdict(g *gatewayPlan) verdict {
+	switch {
+	case !s.refused.ok():
+		return s.refused
+	case !g.notServed().ok():
+		return verdict{string(gatewayv1.ListenerSetReasonParentNotAccepted), "The Gateway is not served: see its conditions."}
+	}
+	if bad := notServing(s.listeners); len(bad) == len(s.listeners) {
+		return verdict{
+			string(gatewayv1.ListenerSetReasonListenersNotValid),
+			"Listeners that are not served: " + strings.Join(bad, ", ") + ". See their conditions.",
+		}
+	}
+	return verdict{}
+}
+
+func (s *listenerSetPlan) status() gatewayv1.ListenerSetStatus {
+	generation := s.object.Generation
+	v := s.verdict(s.gateway)
+	note := verdict{string(gatewayv1.ListenerSetReasonAccepted), "The listeners are served."}
+	if bad := notServing(s.listeners); len(bad) > 0 && v.ok() {
+		note = verdict{
+			string(gatewayv1.ListenerSetReasonListenersNotValid),
+			"Listeners that are not served: " + strings.Join(bad, ", ") + ". See their conditions.",
+		}
+	}
+	st := gatewayv1.ListenerSetStatus{Conditions: []metav1.Condition{
+		condition(string(gatewayv1.ListenerSetConditionAccepted), generation, v, note),
+		condition(string(gatewayv1.ListenerSetConditionProgrammed), generation, v,
+			verdict{string(gatewayv1.ListenerSetReasonProgrammed), "Requests are answered."}),
+	}}
+	if !s.refused.ok() {
+		return st
+	}
+	for _, l := range s.listeners {
+		st.Listeners = append(st.Listeners, gatewayv1.ListenerEntryStatus(l.status(generation)))
+	}
+	return st
 }
 
 // condition is True with the reason of well, unless bad says otherwise.

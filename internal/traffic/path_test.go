@@ -205,8 +205,8 @@ func plainSearch(host, path, method string, prefixes []string) found {
 // BenchmarkLookup finds one of 5,000 hosts with four paths each, and a path of only slashes, which is the worst case.
 func BenchmarkLookup(b *testing.B) {
 	listener := &listenerTable{}
-	table := &Table{}
-	table.listeners.get("", func() *listenerTable { return listener })
+	table := &Table{sockets: map[SocketKey]*socketTable{}}
+	table.socket(SocketKey{}).listeners.get("", func() *listenerTable { return listener })
 	hosts := make([]string, 5000)
 	for i := range hosts {
 		hosts[i] = "h" + strings.Repeat("x", i%7) + string(rune('a'+i%26)) + strings.Repeat("y", i/26) + ".test"

@@ -4,11 +4,14 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
+	"time"
 
 	"github.com/escale-dev/escale/internal/timeline"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
@@ -23,6 +26,10 @@ type shell struct {
 	log      *slog.Logger
 	address  string
 	statuses *pending
+	// credentials are the Secrets and ConfigMaps that certificates are in.
+	credentials cache.Cache
+	// network is where Gateways listen. It is the table reconciler's alone, of which there is one.
+	network NetworkFacts
 }
 
 // shared lists without copying: nothing here changes what it reads.
@@ -35,32 +42,60 @@ func (s *shell) tableReconciler() reconcile.TypedReconciler[tableRequest] {
 			return reconcile.Result{}, err
 		}
 		table, statuses := Compile(facts)
+		// What cannot be opened is known only now, and belongs into the statuses.
+		closed := s.gateway.sockets.prepare(table)
+		if !maps.Equal(closed, s.network.Closed) {
+			s.network.Closed = closed
+			facts.Network = s.network
+			table, statuses = Compile(facts)
+		}
 		if err := s.gateway.install(table, s.findAddresses(ctx)); err != nil {
 			return reconcile.Result{}, fmt.Errorf("installing routes: %w", err)
 		}
+		s.gateway.sockets.serve()
+		s.gateway.sockets.prune(table)
+		s.network.Given = statuses.Given
 		s.statuses.publish(statuses)
+		if len(closed) > 0 { // nothing tells when a port becomes free
+			return reconcile.Result{RequeueAfter: reopenDelay}, nil
+		}
 		return reconcile.Result{}, nil
 	})
 }
+
+// reopenDelay is how long to wait before a port that could not be opened is tried again.
+const reopenDelay = 5 * time.Second
 
 func (s *shell) gather(ctx context.Context) (Facts, error) {
 	var (
 		classes    gatewayv1.GatewayClassList
 		gateways   gatewayv1.GatewayList
+		sets       gatewayv1.ListenerSetList
 		routes     gatewayv1.HTTPRouteList
+		grpcRoutes gatewayv1.GRPCRouteList
+		tlsRoutes  gatewayv1.TLSRouteList
+		policies   gatewayv1.BackendTLSPolicyList
 		services   corev1.ServiceList
+		secrets    corev1.SecretList
+		configMaps corev1.ConfigMapList
 		grants     gatewayv1beta1.ReferenceGrantList
 		namespaces corev1.NamespaceList
 	)
-	for _, list := range []client.ObjectList{&classes, &gateways, &routes, &services, &grants, &namespaces} {
-		if err := s.client.List(ctx, list, shared); err != nil {
+	for list, from := range map[client.ObjectList]client.Reader{
+		&classes: s.client, &gateways: s.client, &sets: s.client, &routes: s.client, &grpcRoutes: s.client, &tlsRoutes: s.client,
+		&policies: s.client, &services: s.client, &grants: s.client, &namespaces: s.client,
+		&secrets: s.credentials, &configMaps: s.credentials,
+	} {
+		if err := from.List(ctx, list, shared); err != nil {
 			return Facts{}, fmt.Errorf("listing %T: %w", list, err)
 		}
 	}
 	return Facts{
-		Address: s.address,
-		Classes: classes.Items, Gateways: gateways.Items, Routes: routes.Items,
-		Services: services.Items, Grants: grants.Items, Namespaces: namespaces.Items,
+		Address: s.address, Network: s.network,
+		Classes: classes.Items, Gateways: gateways.Items, ListenerSets: sets.Items,
+		Routes: routes.Items, GRPCRoutes: grpcRoutes.Items, TLSRoutes: tlsRoutes.Items, Policies: policies.Items,
+		Services: services.Items, Secrets: secrets.Items, ConfigMaps: configMaps.Items,
+		Grants: grants.Items, Namespaces: namespaces.Items,
 	}, nil
 }
 

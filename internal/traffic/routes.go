@@ -2,6 +2,7 @@ package traffic
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -9,10 +10,12 @@ import (
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 )
 
-// routePlan is an HTTPRoute and what was decided about its rules, whichever Gateway it is attached to.
+// routePlan is a route and what was decided about its rules. Gateways that show backends different certificates see it
+// differently; all others see the same.
 type routePlan struct {
-	object  *gatewayv1.HTTPRoute
+	object  *routeObject
 	entries []*entry
+	stream  *streamRule // of a TLSRoute
 	// dropped and failing are rules that are not served as written, each with the fields that are the reason. Requests
 	// to a failing one are answered 500; a dropped one is as if it were not there.
 	dropped, failing []string
@@ -22,31 +25,38 @@ type routePlan struct {
 	unresolved verdict
 }
 
+// routeParent is what a route attaches to: a Gateway's own listeners, or those of a ListenerSet.
+type routeParent struct {
+	gateway   *gatewayPlan
+	listeners []*listenerPlan
+	kind      string
+}
+
+// place is a host name of a listener.
+type place struct {
+	table *listenerTable
+	host  string
+}
+
 // addRoute attaches a route to the listeners its parents name, and returns the status of each parent of ours.
-func (c *compiler) addRoute(object *gatewayv1.HTTPRoute) []gatewayv1.RouteParentStatus {
+func (c *compiler) addRoute(object *routeObject) []gatewayv1.RouteParentStatus {
 	var parents []gatewayv1.RouteParentStatus
-	var r *routePlan
-	type place struct{ listener, host string }
+	plans := map[*clientCertificate]*routePlan{}
 	attached := map[place]bool{}
-	for _, ref := range object.Spec.ParentRefs {
-		g := c.parent(object, ref)
-		if g == nil {
+	for _, ref := range object.common.ParentRefs {
+		p := c.parent(object, ref)
+		if p == nil {
 			continue
 		}
+		r := plans[p.gateway.client]
 		if r == nil {
-			r = c.route(object)
+			r = c.route(object, p.gateway)
+			plans[p.gateway.client] = r
 		}
-		bindings, refused := c.bind(g, ref, object)
+		c.policies.usedBy(object, p.gateway)
+		bindings, refused := c.bind(p, ref, object)
 		for _, b := range bindings {
-			if !r.invalid() {
-				b.listener.attached++
-			}
-			for _, host := range b.hosts {
-				if p := (place{b.listener.hostname, host}); !attached[p] {
-					attached[p] = true
-					c.attach(p.listener, p.host, r.entries)
-				}
-			}
+			c.attachTo(r, b, attached)
 		}
 		parents = append(parents, gatewayv1.RouteParentStatus{
 			ParentRef: ref, ControllerName: ControllerName, Conditions: r.conditions(refused),
@@ -55,16 +65,51 @@ func (c *compiler) addRoute(object *gatewayv1.HTTPRoute) []gatewayv1.RouteParent
 	return parents
 }
 
-// parent is the Gateway of ours that a reference names, or nil.
-func (c *compiler) parent(r *gatewayv1.HTTPRoute, ref gatewayv1.ParentReference) *gatewayPlan {
-	if ref.Group != nil && *ref.Group != gatewayv1.GroupName || ref.Kind != nil && *ref.Kind != kindGateway {
+func (c *compiler) attachTo(r *routePlan, b binding, attached map[place]bool) {
+	if !r.invalid() {
+		b.listener.attached++
+	}
+	b.listener.hosts[r.object.kind] = append(b.listener.hosts[r.object.kind], b.hosts...)
+	for _, table := range b.listener.tables {
+		for _, host := range b.hosts {
+			if p := (place{table, host}); attached[p] {
+				continue
+			} else {
+				attached[p] = true
+			}
+			if r.stream != nil {
+				table.streams.get(host, func() *streamRule { return r.stream }) // the oldest route has precedence
+				continue
+			}
+			c.attach(table, host, r.entries)
+		}
+	}
+}
+
+// parent is what a reference names, if that is ours, or nil.
+func (c *compiler) parent(r *routeObject, ref gatewayv1.ParentReference) *routeParent {
+	if ref.Group != nil && *ref.Group != gatewayv1.GroupName {
 		return nil
 	}
 	name := types.NamespacedName{Namespace: r.Namespace, Name: string(ref.Name)}
 	if ref.Namespace != nil {
 		name.Namespace = string(*ref.Namespace)
 	}
-	return c.gateways[name]
+	switch kind := deref(ref.Kind, kindGateway); kind {
+	case kindGateway:
+		if g := c.gateways[name]; g != nil {
+			return &routeParent{gateway: g, listeners: g.listeners, kind: kindGateway}
+		}
+	case kindListenerSet:
+		if s := c.sets[name]; s != nil {
+			p := &routeParent{gateway: s.gateway, kind: kindListenerSet}
+			if s.refused.ok() {
+				p.listeners = s.listeners
+			}
+			return p
+		}
+	}
+	return nil
 }
 
 // binding is a listener that takes a route, with the host names both agree on.
@@ -74,43 +119,79 @@ type binding struct {
 }
 
 // bind finds the listeners a parent reference attaches a route to. The verdict is of the listener that came closest.
-func (c *compiler) bind(g *gatewayPlan, ref gatewayv1.ParentReference, r *gatewayv1.HTTPRoute) ([]binding, verdict) {
-	if v := g.notServed(); !v.ok() {
-		return nil, verdict{string(gatewayv1.RouteReasonPending), fmt.Sprintf("Gateway %q is not served: see its status.", ref.Name)}
+func (c *compiler) bind(p *routeParent, ref gatewayv1.ParentReference, r *routeObject) ([]binding, verdict) {
+	if v := p.gateway.notServed(); !v.ok() {
+		return nil, verdict{string(gatewayv1.RouteReasonPending), fmt.Sprintf("Gateway %q is not served: see its status.", nameOf(p.gateway.object))}
 	}
 	var named, allowed bool
+	var crossed string
 	var bindings []binding
-	for _, l := range g.listeners {
+	for _, l := range p.listeners {
 		if ref.SectionName != nil && *ref.SectionName != l.spec.Name || ref.Port != nil && *ref.Port != l.spec.Port {
 			continue
 		}
 		named = true
-		if !l.serves() || !l.allowsNamespace(c.index, g.object.Namespace, r.Namespace) {
+		if !l.refused.ok() || !l.takes(r.kind) || !l.allowsNamespace(c.index, r.Namespace) {
 			continue
 		}
 		allowed = true
-		if hosts := commonHosts(l.hostname, r.Spec.Hostnames); len(hosts) > 0 {
+		hosts := commonHosts(l.hostname, r.hostnames)
+		if host := l.crossed(r.kind, hosts); host != "" {
+			crossed = host
+			continue
+		}
+		if len(hosts) > 0 {
 			bindings = append(bindings, binding{l, hosts})
 		}
 	}
-	switch {
-	case len(bindings) > 0:
+	if len(bindings) > 0 {
 		return bindings, verdict{}
+	}
+	return nil, refusal(p.kind, ref, r, named, allowed, crossed)
+}
+
+// refusal is why a route is attached to no listener.
+func refusal(kind string, ref gatewayv1.ParentReference, r *routeObject, named, allowed bool, crossed string) verdict {
+	switch {
+	case crossed != "":
+		return verdict{
+			string(gatewayv1.RouteReasonNotAllowedByListeners),
+			fmt.Sprintf("An older route of another kind has host name %q of %s %q: HTTPRoutes and GRPCRoutes need host names of their own.", crossed, kind, ref.Name),
+		}
 	case allowed:
-		return nil, verdict{
+		return verdict{
 			string(gatewayv1.RouteReasonNoMatchingListenerHostname),
-			fmt.Sprintf("No listener of Gateway %q has a host name in common with this route.", ref.Name),
+			fmt.Sprintf("No listener of %s %q has a host name in common with this route.", kind, ref.Name),
 		}
 	case named:
-		return nil, verdict{
+		return verdict{
 			string(gatewayv1.RouteReasonNotAllowedByListeners),
-			fmt.Sprintf("No listener of Gateway %q takes an HTTPRoute of namespace %q: see its listeners' allowedRoutes and conditions.", ref.Name, r.Namespace),
+			fmt.Sprintf("No listener of %s %q takes a %s of namespace %q: see its listeners' allowedRoutes and conditions.", kind, ref.Name, r.kind, r.Namespace),
 		}
 	}
-	return nil, verdict{
+	return verdict{
 		string(gatewayv1.RouteReasonNoMatchingParent),
-		fmt.Sprintf("Gateway %q has no listener with the name or port that this parent reference asks for.", ref.Name),
+		fmt.Sprintf("%s %q has no listener with the name or port that this parent reference asks for.", kind, ref.Name),
 	}
+}
+
+// crossed is the first of the host names that a route of another kind has on this listener. The API wants HTTPRoutes and
+// GRPCRoutes apart: see GRPCRouteSpec.hostnames.
+func (l *listenerPlan) crossed(kind string, hosts []string) string {
+	for other, theirs := range l.hosts {
+		if other == kind {
+			continue
+		}
+		for _, host := range hosts {
+			if slices.ContainsFunc(theirs, func(h string) bool { return covers(h, host) || covers(host, h) }) {
+				if host == "" {
+					return "*"
+				}
+				return host
+			}
+		}
+	}
+	return ""
 }
 
 // commonHosts is where a listener and a route meet: the more specific name of each pair that covers the other. "" is
@@ -140,31 +221,31 @@ func covers(a, b string) bool {
 	return strings.HasPrefix(a, "*.") && strings.HasSuffix(b, a[1:])
 }
 
-func (c *compiler) route(object *gatewayv1.HTTPRoute) *routePlan {
+// route compiles the rules of a route as a Gateway sees them.
+func (c *compiler) route(object *routeObject, g *gatewayPlan) *routePlan {
 	r := &routePlan{object: object}
-	name := nameOf(object).String()
-	if s := object.Spec.UseDefaultGateways; s != "" && s != gatewayv1.GatewayDefaultScopeNone {
+	if s := object.common.UseDefaultGateways; s != "" && s != gatewayv1.GatewayDefaultScopeNone {
 		r.ignored = append(r.ignored, "spec.useDefaultGateways")
 	}
-	var messages []string
-	for i := range object.Spec.Rules {
-		spec := &object.Spec.Rules[i]
+	if object.kind == kindTLSRoute {
+		c.streamRules(r, g)
+		return r
+	}
+	name := nameOf(object).String()
+	for i := range object.rules {
+		spec := &object.rules[i]
 		field := fmt.Sprintf("rules[%d]", i)
 		entries, bad := compileMatches(field, spec.Matches)
 		if bad != "" {
 			r.dropped = append(r.dropped, bad)
 			continue
 		}
-		compiled, unresolved := c.rule(object.Namespace, name, field, spec)
+		b := &ruleBuilder{compiler: c, object: object, gateway: g, route: name}
+		compiled := b.rule(field, spec)
 		if compiled.fail != "" {
 			r.failing = append(r.failing, compiled.fail)
 		}
-		for _, v := range unresolved {
-			if r.unresolved.ok() {
-				r.unresolved.reason = v.reason
-			}
-			messages = append(messages, v.message)
-		}
+		r.unresolve(b.unresolved)
 		r.ignored = append(r.ignored, ignoredRuleFields(field, spec)...)
 		for n, e := range entries {
 			e.rule = compiled
@@ -172,25 +253,47 @@ func (c *compiler) route(object *gatewayv1.HTTPRoute) *routePlan {
 		}
 		r.entries = append(r.entries, entries...)
 	}
-	r.unresolved.message = strings.Join(messages, "; ")
 	return r
 }
 
+// streamRules compiles a TLSRoute, which has one rule.
+func (c *compiler) streamRules(r *routePlan, g *gatewayPlan) {
+	name := nameOf(r.object).String()
+	b := &ruleBuilder{compiler: c, object: r.object, gateway: g, route: name}
+	spec := &gatewayv1.HTTPRouteRule{}
+	if len(r.object.streams) > 0 {
+		for _, ref := range r.object.streams[0].BackendRefs {
+			spec.BackendRefs = append(spec.BackendRefs, gatewayv1.HTTPBackendRef{BackendRef: ref})
+		}
+	}
+	r.stream = &streamRule{route: name, rule: b.rule("rules[0]", spec)}
+	r.unresolve(b.unresolved)
+	for i := 1; i < len(r.object.streams); i++ {
+		r.dropped = append(r.dropped, fmt.Sprintf("rules[%d]: a TLSRoute has one rule", i))
+	}
+}
+
+func (r *routePlan) unresolve(list []verdict) {
+	for _, v := range list {
+		if r.unresolved.ok() {
+			r.unresolved = v
+		} else {
+			r.unresolved.message += "; " + v.message
+		}
+	}
+}
+
 func ignoredRuleFields(field string, spec *gatewayv1.HTTPRouteRule) []string {
-	var fields []string
-	if spec.Retry != nil {
-		fields = append(fields, field+".retry")
-	}
 	if spec.SessionPersistence != nil {
-		fields = append(fields, field+".sessionPersistence")
+		return []string{field + ".sessionPersistence"}
 	}
-	return fields
+	return nil
 }
 
 // invalid says that no rule is served as written.
 func (r *routePlan) invalid() bool {
 	bad := len(r.dropped) + len(r.failing)
-	return bad > 0 && bad == len(r.object.Spec.Rules)
+	return bad > 0 && bad == len(r.object.rules)+len(r.object.streams)
 }
 
 func (r *routePlan) conditions(refused verdict) []metav1.Condition {

@@ -3,6 +3,7 @@ package traffic
 import (
 	"fmt"
 	"net/http"
+	"regexp"
 	"strings"
 	"time"
 
@@ -35,18 +36,50 @@ func compileMatch(field string, m *gatewayv1.HTTPRouteMatch) (*entry, string) {
 		e.method = string(*m.Method)
 	}
 	for i, h := range m.Headers {
-		if h.Type != nil && *h.Type != gatewayv1.HeaderMatchExact {
-			return nil, unsupported(fmt.Sprintf("%s.headers[%d].type", field, i), string(*h.Type))
+		one, bad := compileValue(fmt.Sprintf("%s.headers[%d]", field, i),
+			http.CanonicalHeaderKey(string(h.Name)), h.Value, string(deref(h.Type, gatewayv1.HeaderMatchExact)))
+		if bad != "" {
+			return nil, bad
 		}
-		e.headers = append(e.headers, pair{http.CanonicalHeaderKey(string(h.Name)), h.Value})
+		e.headers = append(e.headers, one)
 	}
 	for i, q := range m.QueryParams {
-		if q.Type != nil && *q.Type != gatewayv1.QueryParamMatchExact {
-			return nil, unsupported(fmt.Sprintf("%s.queryParams[%d].type", field, i), string(*q.Type))
+		one, bad := compileValue(fmt.Sprintf("%s.queryParams[%d]", field, i),
+			string(q.Name), q.Value, string(deref(q.Type, gatewayv1.QueryParamMatchExact)))
+		if bad != "" {
+			return nil, bad
 		}
-		e.query = append(e.query, pair{string(q.Name), q.Value})
+		e.query = append(e.query, one)
 	}
 	return e, ""
+}
+
+// The types of matches on headers and query parameters, which have the same names in all kinds of routes.
+const (
+	matchExact   = "Exact"
+	matchPattern = "RegularExpression"
+)
+
+func compileValue(field, name, value, kind string) (match, string) {
+	m := match{pair: pair{name, value}}
+	switch kind {
+	case matchExact:
+		return m, ""
+	case matchPattern:
+		var bad string
+		m.pattern, bad = compilePattern(field+".value", value)
+		return m, bad
+	}
+	return m, unsupported(field+".type", kind)
+}
+
+// compilePattern reads a regular expression in the syntax of RE2, which takes a time linear in what it is compared with.
+// All of that must match.
+func compilePattern(field, pattern string) (*regexp.Regexp, string) {
+	if _, err := regexp.Compile(pattern); err != nil { // before the group, whose parenthesis it could close
+		return nil, fmt.Sprintf("%s %q: %v", field, pattern, err)
+	}
+	return regexp.MustCompile("^(?:" + pattern + ")$"), ""
 }
 
 func (e *entry) setPath(field string, m *gatewayv1.HTTPPathMatch) string {
@@ -56,6 +89,12 @@ func (e *entry) setPath(field string, m *gatewayv1.HTTPPathMatch) string {
 	}
 	if m != nil && m.Type != nil {
 		kind = *m.Type
+	}
+	if kind == gatewayv1.PathMatchRegularExpression {
+		var bad string
+		e.path = value
+		e.pattern, bad = compilePattern(field+".value", value)
+		return bad
 	}
 	decoded, err := decodePath(value)
 	if err != nil {
@@ -76,31 +115,40 @@ func unsupported(field, value string) string {
 	return fmt.Sprintf("%s %q is not supported", field, value)
 }
 
-// rule compiles what happens to requests that match. Its backends that cannot be used are returned as well; they keep
-// their share of the requests, which is answered 500.
-func (c *compiler) rule(namespace, route, field string, spec *gatewayv1.HTTPRouteRule) (*rule, []verdict) {
-	r := &rule{route: route, series: c.seriesOf(route, "")}
+// ruleBuilder compiles a rule of a route as a Gateway sees it.
+type ruleBuilder struct {
+	*compiler
+	object  *routeObject
+	gateway *gatewayPlan
+	route   string // "namespace/name"
+	// unresolved are the backends that cannot be used.
+	unresolved []verdict
+}
+
+// rule compiles what happens to requests that match. Its backends that cannot be used keep their share of the requests,
+// which is answered 500.
+func (b *ruleBuilder) rule(field string, spec *gatewayv1.HTTPRouteRule) *rule {
+	r := &rule{route: b.route, series: b.seriesOf(b.route, "")}
 	set, bad := compileFilters(field+".filters", spec.Filters)
 	if bad == "" {
 		bad = prefixNeeded(field, set, spec.Matches)
 	}
-	r.request, r.response, r.redirect, r.fail = set.request, set.response, set.redirect, bad
-	if bad := r.setTimeouts(field, spec.Timeouts); bad != "" {
-		r.fail = bad
-	}
-	var unresolved []verdict
-	for i := range spec.BackendRefs {
-		t, v := c.target(namespace, route, fmt.Sprintf("%s.backendRefs[%d]", field, i), &spec.BackendRefs[i])
-		if !v.ok() {
-			unresolved = append(unresolved, v)
+	r.request, r.response, r.redirect, r.cors, r.fail = set.request, set.response, set.redirect, set.cors, bad
+	for _, refuse := range []string{r.setTimeouts(field, spec.Timeouts), r.setRetry(field, spec.Retry)} {
+		if refuse != "" {
+			r.fail = refuse
 		}
+	}
+	r.mirrors = b.mirrors(field+".filters", set.mirrors)
+	for i := range spec.BackendRefs {
+		t := b.target(fmt.Sprintf("%s.backendRefs[%d]", field, i), &spec.BackendRefs[i])
 		if set.redirect != nil || t.weight == 0 {
 			continue
 		}
 		r.targets = append(r.targets, t)
 		r.totalWeight += t.weight
 	}
-	return r, unresolved
+	return r
 }
 
 // prefixNeeded refuses the replacement of a prefix where a match is of no prefix.
@@ -138,57 +186,76 @@ func (r *rule) setTimeouts(field string, t *gatewayv1.HTTPRouteTimeouts) string 
 }
 
 // target resolves a backend reference.
-func (c *compiler) target(namespace, route, field string, ref *gatewayv1.HTTPBackendRef) (target, verdict) {
+func (b *ruleBuilder) target(field string, ref *gatewayv1.HTTPBackendRef) target {
 	t := target{weight: 1}
 	if ref.Weight != nil {
 		t.weight = int64(*ref.Weight)
 	}
 	set, bad := compileFilters(field+".filters", ref.Filters)
 	if bad == "" && set.onlyForRules() {
-		bad = field + ".filters: a backend can only have header modifiers"
+		bad = field + ".filters: a backend can only have header modifiers and mirrors"
 	}
 	t.request, t.response = set.request, set.response
-	key, v := c.resolve(namespace, field, &ref.BackendObjectReference)
+	t.mirrors = b.mirrors(field+".filters", set.mirrors)
+	key, v := b.resolve(field, &ref.BackendObjectReference)
 	if v.ok() && bad != "" {
 		v = verdict{string(gatewayv1.RouteReasonUnsupportedValue), bad}
 	}
-	t.series = c.seriesOf(route, key.String())
-	if v.ok() {
-		t.backend = c.backend(key)
+	t.series = b.seriesOf(b.route, key.String())
+	if !v.ok() {
+		b.unresolved = append(b.unresolved, v)
+		t.fail = v.message
+		return t
 	}
-	t.fail = v.message
-	return t, v
+	t.backend, t.fail = b.reach(field, key)
+	return t
+}
+
+// reach is the number of a backend, with the TLS its policy asks for, or why that cannot be had.
+func (b *ruleBuilder) reach(field string, key BackendKey) (backend int, fail string) {
+	p := b.policies.of(key)
+	if p == nil {
+		return b.backend(key), ""
+	}
+	if !p.refused.ok() {
+		return 0, fmt.Sprintf("%s: BackendTLSPolicy %q is not valid: see its status", field, nameOf(p.object))
+	}
+	id, config := p.upstream(b.gateway.client)
+	key.TLS = id
+	b.table.upstream[id] = config
+	return b.backend(key), ""
 }
 
 // resolve finds the port of the Service that a reference names. The key names it as well as it can be where the
 // verdict is bad.
-func (c *compiler) resolve(namespace, field string, ref *gatewayv1.BackendObjectReference) (BackendKey, verdict) {
-	name := types.NamespacedName{Namespace: namespace, Name: string(ref.Name)}
+func (b *ruleBuilder) resolve(field string, ref *gatewayv1.BackendObjectReference) (BackendKey, verdict) {
+	own := b.object.Namespace
+	name := types.NamespacedName{Namespace: own, Name: string(ref.Name)}
 	if ref.Namespace != nil {
 		name.Namespace = string(*ref.Namespace)
 	}
-	key := BackendKey{Namespace: name.Namespace, Service: name.Name}
+	key := BackendKey{Namespace: name.Namespace, Service: name.Name, H2C: b.object.kind == kindGRPCRoute}
 	if ref.Port != nil {
 		key.Port = *ref.Port
 	}
 	if ref.Group != nil && *ref.Group != "" || ref.Kind != nil && *ref.Kind != kindService {
 		return key, verdict{string(gatewayv1.RouteReasonInvalidKind), field + " is not a Service"}
 	}
-	if name.Namespace != namespace && !c.granted(namespace, name) {
+	if !b.granted(b.object.kind, own, reference{kindService, name}) {
 		return key, verdict{
 			string(gatewayv1.RouteReasonRefNotPermitted),
-			fmt.Sprintf("%s: no ReferenceGrant in namespace %q lets HTTPRoutes of %q use Service %q", field, name.Namespace, namespace, name.Name),
+			fmt.Sprintf("%s: no ReferenceGrant in namespace %q lets %ss of %q use Service %q", field, name.Namespace, b.object.kind, own, name.Name),
 		}
 	}
-	service := c.services[name]
+	service := b.services[name]
 	if service == nil {
 		return key, verdict{string(gatewayv1.RouteReasonBackendNotFound), fmt.Sprintf("%s: there is no Service %q", field, name)}
 	}
-	return key, key.setPort(field, service)
+	return key, b.setPort(&key, field, service)
 }
 
-// setPort takes name and protocol from the port of the Service.
-func (k *BackendKey) setPort(field string, service *corev1.Service) verdict {
+// setPort takes name and protocol from the port of the Service. The protocol of a stream is nobody's business.
+func (b *ruleBuilder) setPort(k *BackendKey, field string, service *corev1.Service) verdict {
 	if service.Spec.Type == corev1.ServiceTypeExternalName {
 		return verdict{
 			string(gatewayv1.RouteReasonUnsupportedValue),
@@ -200,18 +267,10 @@ func (k *BackendKey) setPort(field string, service *corev1.Service) verdict {
 			continue
 		}
 		k.PortName = p.Name
-		protocol := ""
-		if p.AppProtocol != nil {
-			protocol = *p.AppProtocol
-		}
-		switch protocol {
-		case "", "http", "kubernetes.io/ws":
-		case "kubernetes.io/h2c":
-			k.H2C = true
-		default:
+		if b.object.kind != kindTLSRoute && !b.setProtocol(k, deref(p.AppProtocol, "")) {
 			return verdict{
 				string(gatewayv1.RouteReasonUnsupportedProtocol),
-				fmt.Sprintf("%s: appProtocol %q of Service %q is not supported", field, protocol, nameOf(service)),
+				fmt.Sprintf("%s: appProtocol %q of Service %q is not supported", field, *p.AppProtocol, nameOf(service)),
 			}
 		}
 		return verdict{}
@@ -220,6 +279,20 @@ func (k *BackendKey) setPort(field string, service *corev1.Service) verdict {
 		string(gatewayv1.RouteReasonBackendNotFound),
 		fmt.Sprintf("%s: Service %q has no TCP port %d", field, nameOf(service), k.Port),
 	}
+}
+
+// setProtocol reads an appProtocol, and says whether it can be spoken. Which certificates to trust, a policy must say.
+func (b *ruleBuilder) setProtocol(k *BackendKey, app string) bool {
+	switch strings.ToLower(app) {
+	case "", "http", "kubernetes.io/ws":
+	case "https", "kubernetes.io/wss":
+		return b.policies.of(*k) != nil
+	case "kubernetes.io/h2c":
+		k.H2C = true
+	default:
+		return false
+	}
+	return true
 }
 
 // String is "namespace/service:port".

@@ -29,8 +29,14 @@ type Deps struct {
 	// Manager runs the gateway. Its scheme knows the Gateway API's v1 and v1beta1; its client should not be limited to
 	// a low rate, because each route's status is a request.
 	Manager ctrl.Manager
-	// Listener is the socket all HTTP listeners share. The gateway closes it.
+	// Listener is the platform's socket: that of Default, or of all Gateways where there is no Network. The gateway closes
+	// it.
 	Listener net.Listener
+	// Network has the addresses of Gateways. Nil: HTTP listeners share Listener, whatever their port, and there are no
+	// others.
+	Network Network
+	// Default is the Gateway that answers on Listener as well, where there is a Network.
+	Default types.NamespacedName
 	// PrivateCookie is the name of a cookie that backends must not see: that of the portal, which a browser sends to every
 	// port of its host. Empty: none.
 	PrivateCookie string
@@ -56,17 +62,25 @@ const statusWorkers = 8
 func Setup(d Deps) (*Gateway, error) {
 	g := newGateway(d.Listener, d.Log, newSharedPlane(d.Signals, d.Hold))
 	g.privateCookie = d.PrivateCookie
+	g.sockets.network = d.Network
 	s := &shell{
 		gateway: g, client: d.Manager.GetClient(), timeline: d.Timeline, log: d.Log,
 		address: advertised(d.Listener.Addr()), statuses: newPending(),
 	}
-	err := d.Manager.GetFieldIndexer().IndexField(context.Background(), &discoveryv1.EndpointSlice{}, sliceService, func(o client.Object) []string {
+	if d.Network != nil {
+		s.network = NetworkFacts{Block: d.Network.Block(), Everywhere: !d.Network.Block().IsValid(), Default: d.Default}
+	}
+	var err error
+	if s.credentials, err = newCredentials(d.Manager); err != nil {
+		return nil, fmt.Errorf("setting up the gateway: %w", err)
+	}
+	err = d.Manager.GetFieldIndexer().IndexField(context.Background(), &discoveryv1.EndpointSlice{}, sliceService, func(o client.Object) []string {
 		return []string{o.GetLabels()[discoveryv1.LabelServiceName]}
 	})
 	if err != nil {
 		return nil, fmt.Errorf("indexing EndpointSlices: %w", err)
 	}
-	for _, add := range []func(ctrl.Manager) error{s.addTable, s.addEndpoints, s.addStatus} {
+	for _, add := range []func(ctrl.Manager) error{s.addTable, s.addEndpoints, s.addStatus, s.addServices} {
 		if err := add(d.Manager); err != nil {
 			return nil, fmt.Errorf("setting up the gateway: %w", err)
 		}
@@ -110,11 +124,17 @@ func (s *shell) addTable(m ctrl.Manager) error {
 	for _, watch := range []source.TypedSource[tableRequest]{
 		watchForTable(m, &gatewayv1.GatewayClass{}, specChanged[*gatewayv1.GatewayClass]()),
 		watchForTable(m, &gatewayv1.Gateway{}, specChanged[*gatewayv1.Gateway]()),
+		watchForTable(m, &gatewayv1.ListenerSet{}, specChanged[*gatewayv1.ListenerSet]()),
 		watchForTable(m, &gatewayv1.HTTPRoute{}, specChanged[*gatewayv1.HTTPRoute]()),
+		watchForTable(m, &gatewayv1.GRPCRoute{}, specChanged[*gatewayv1.GRPCRoute]()),
+		watchForTable(m, &gatewayv1.TLSRoute{}, specChanged[*gatewayv1.TLSRoute]()),
+		watchForTable(m, &gatewayv1.BackendTLSPolicy{}, specChanged[*gatewayv1.BackendTLSPolicy]()),
 		watchForTable(m, &gatewayv1beta1.ReferenceGrant{}, specChanged[*gatewayv1beta1.ReferenceGrant]()),
 		// A Service has no generation; its status changes seldom.
 		watchForTable(m, &corev1.Service{}, predicate.TypedFuncs[*corev1.Service]{}),
 		watchForTable(m, &corev1.Namespace{}, predicate.TypedLabelChangedPredicate[*corev1.Namespace]{}),
+		watchIn(s.credentials, &corev1.Secret{}),
+		watchIn(s.credentials, &corev1.ConfigMap{}),
 	} {
 		if err := c.Watch(watch); err != nil {
 			return err

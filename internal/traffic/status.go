@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/workqueue"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 )
@@ -65,14 +66,18 @@ func (p *pending) enqueue(before Statuses) {
 			p.queue.Add(objectRef{kindGatewayClass, types.NamespacedName{Name: name}})
 		}
 	}
-	for name, s := range p.latest.Gateways {
-		if old, ok := before.Gateways[name]; !ok || !equality.Semantic.DeepEqual(old, s) {
-			p.queue.Add(objectRef{kindGateway, name})
-		}
-	}
-	for name, s := range p.latest.Routes {
-		if old, ok := before.Routes[name]; !ok || !equality.Semantic.DeepEqual(old, s) {
-			p.queue.Add(objectRef{kindHTTPRoute, name})
+	enqueueChanged(p.queue, kindGateway, before.Gateways, p.latest.Gateways)
+	enqueueChanged(p.queue, kindListenerSet, before.ListenerSets, p.latest.ListenerSets)
+	enqueueChanged(p.queue, kindHTTPRoute, before.Routes, p.latest.Routes)
+	enqueueChanged(p.queue, kindGRPCRoute, before.GRPCRoutes, p.latest.GRPCRoutes)
+	enqueueChanged(p.queue, kindTLSRoute, before.TLSRoutes, p.latest.TLSRoutes)
+	enqueueChanged(p.queue, kindPolicy, before.Policies, p.latest.Policies)
+}
+
+func enqueueChanged[S any](q workqueue.TypedRateLimitingInterface[objectRef], kind string, before, after map[types.NamespacedName]S) {
+	for name, s := range after {
+		if old, ok := before[name]; !ok || !equality.Semantic.DeepEqual(old, s) {
+			q.Add(objectRef{kind, name})
 		}
 	}
 }
@@ -91,8 +96,19 @@ func (s *shell) statusReconciler() reconcile.TypedReconciler[objectRef] {
 			err = s.writeClass(ctx, ref.name)
 		case kindGateway:
 			err = s.writeGateway(ctx, ref.name)
+		case kindListenerSet:
+			err = s.writeListenerSet(ctx, ref.name)
+		case kindPolicy:
+			err = s.writePolicy(ctx, ref.name)
 		case kindHTTPRoute:
-			err = s.writeRoute(ctx, ref.name)
+			var o gatewayv1.HTTPRoute
+			err = s.writeRoute(ctx, ref, &o, &o.Status.RouteStatus, s.statuses.statuses().Routes)
+		case kindGRPCRoute:
+			var o gatewayv1.GRPCRoute
+			err = s.writeRoute(ctx, ref, &o, &o.Status.RouteStatus, s.statuses.statuses().GRPCRoutes)
+		case kindTLSRoute:
+			var o gatewayv1.TLSRoute
+			err = s.writeRoute(ctx, ref, &o, &o.Status.RouteStatus, s.statuses.statuses().TLSRoutes)
 		}
 		switch {
 		case apierrors.IsNotFound(err): // deleted meanwhile
@@ -154,27 +170,90 @@ func listenerConditions(listeners []gatewayv1.ListenerStatus, name gatewayv1.Sec
 	return nil
 }
 
-func (s *shell) writeRoute(ctx context.Context, name types.NamespacedName) error {
-	var o gatewayv1.HTTPRoute
-	want, ok := s.statuses.statuses().Routes[name]
+func (s *shell) writeListenerSet(ctx context.Context, name types.NamespacedName) error {
+	var o gatewayv1.ListenerSet
+	want, ok := s.statuses.statuses().ListenerSets[name]
 	if err := s.client.Get(ctx, name, &o); err != nil || !ok {
 		return err
 	}
-	before := o.Status.Parents
+	before := o.Status
+	want.Conditions = keepTimes(before.Conditions, want.Conditions)
+	want.Listeners = slices.Clone(want.Listeners)
+	for i := range want.Listeners {
+		l := &want.Listeners[i]
+		var old []metav1.Condition
+		for _, b := range before.Listeners {
+			if b.Name == l.Name {
+				old = b.Conditions
+			}
+		}
+		l.Conditions = keepTimes(old, l.Conditions)
+	}
+	if equality.Semantic.DeepEqual(before, want) {
+		return nil
+	}
+	o.Status = want
+	if err := s.client.Status().Update(ctx, &o); err != nil {
+		return err
+	}
+	s.recordAcceptance(objectRef{kindListenerSet, name}, before.Conditions, want.Conditions)
+	return nil
+}
+
+// writeRoute writes this controller's part of the status of a route; status is that of object.
+func (s *shell) writeRoute(
+	ctx context.Context, ref objectRef, object client.Object, status *gatewayv1.RouteStatus,
+	all map[types.NamespacedName][]gatewayv1.RouteParentStatus,
+) error {
+	want, ok := all[ref.name]
+	if err := s.client.Get(ctx, ref.name, object); err != nil || !ok {
+		return err
+	}
+	before := status.Parents
 	parents := mergeParents(before, want)
 	if equality.Semantic.DeepEqual(before, parents) {
 		return nil
 	}
-	o.Status.Parents = parents
-	if err := s.client.Status().Update(ctx, &o); err != nil {
+	status.Parents = parents
+	if err := s.client.Status().Update(ctx, object); err != nil {
 		return err
 	}
 	for i := range parents {
 		if p := &parents[i]; p.ControllerName == ControllerName {
-			s.recordAcceptance(objectRef{kindHTTPRoute, name}, parentConditions(before, p.ParentRef), p.Conditions)
+			s.recordAcceptance(ref, parentConditions(before, p.ParentRef), p.Conditions)
 		}
 	}
 	return nil
+}
+
+func (s *shell) writePolicy(ctx context.Context, name types.NamespacedName) error {
+	var o gatewayv1.BackendTLSPolicy
+	want, ok := s.statuses.statuses().Policies[name]
+	if err := s.client.Get(ctx, name, &o); err != nil || !ok {
+		return err
+	}
+	before := o.Status.Ancestors
+	merged := []gatewayv1.PolicyAncestorStatus{}
+	for _, a := range before {
+		if a.ControllerName != ControllerName {
+			merged = append(merged, a)
+		}
+	}
+	for _, a := range want {
+		var old []metav1.Condition
+		for _, b := range before {
+			if b.ControllerName == ControllerName && equality.Semantic.DeepEqual(b.AncestorRef, a.AncestorRef) {
+				old = b.Conditions
+			}
+		}
+		a.Conditions = keepTimes(old, a.Conditions)
+		merged = append(merged, a)
+	}
+	if equality.Semantic.DeepEqual(before, merged) {
+		return nil
+	}
+	o.Status.Ancestors = merged
+	return s.client.Status().Update(ctx, &o)
 }
 
 // mergeParents replaces this controller's entries and keeps those of others, in their order.

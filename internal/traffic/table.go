@@ -2,8 +2,10 @@ package traffic
 
 import (
 	"cmp"
+	"crypto/tls"
 	"net/http"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -17,7 +19,11 @@ type Table struct {
 	// Series are the pairs of route and backend that are counted apart.
 	Series []SeriesKey
 
-	listeners hostIndex[*listenerTable]
+	sockets map[SocketKey]*socketTable
+	// terminators are what listeners terminate TLS with; they refer to them by number plus one.
+	terminators []*terminator
+	// upstream is how backends are reached with TLS, by BackendKey.TLS.
+	upstream map[string]*tls.Config
 	// asksHeaders says that some match looks at header fields.
 	asksHeaders bool
 }
@@ -28,13 +34,10 @@ type BackendKey struct {
 	// Port is the Service's port, PortName its name, by which EndpointSlices know it.
 	Port     int32
 	PortName string
-	// H2C says that the endpoints are spoken to in HTTP/2 without TLS.
+	// H2C says that the endpoints are spoken to in HTTP/2 only; without TLS unless TLS says otherwise.
 	H2C bool
-}
-
-// listenerTable holds the routes attached to all listeners of one host name.
-type listenerTable struct {
-	hosts hostIndex[*pathIndex]
+	// TLS identifies the configuration that endpoints are reached with; empty without TLS.
+	TLS string
 }
 
 // hostIndex finds values by host name, the most specific first: an exact name, then wildcards from the longest to the
@@ -89,11 +92,12 @@ func (h *hostIndex[T]) get(pattern string, fresh func() T) T {
 	return v
 }
 
-// pathIndex finds entries by path: the exact path first, then prefixes from the longest to the shortest. Entries of
-// one path are in order of precedence.
+// pathIndex finds entries by path: the exact path first, then regular expressions from the longest to the shortest, then
+// prefixes from the longest to the shortest. Entries of one path are in order of precedence.
 type pathIndex struct {
-	exact  map[string][]*entry
-	prefix map[string][]*entry // without the trailing slash, so "" is every path
+	exact    map[string][]*entry
+	patterns []*entry
+	prefix   map[string][]*entry // without the trailing slash, so "" is every path
 	// longest bounds how much of a hostile path is looked up.
 	longest int
 }
@@ -101,15 +105,29 @@ type pathIndex struct {
 // entry is one match of one rule.
 type entry struct {
 	exact   bool
-	path    string // as in the index
-	method  string // empty matches any
-	headers []pair // names in canonical form
-	query   []pair
+	path    string         // as in the index
+	pattern *regexp.Regexp // instead of path
+	method  string         // empty matches any
+	headers []match        // names in canonical form
+	query   []match
 	rank    rank
 	rule    *rule
 }
 
 type pair struct{ name, value string }
+
+// match asks a header or parameter for a value, or one that all of a regular expression matches.
+type match struct {
+	pair
+	pattern *regexp.Regexp
+}
+
+func (m *match) fits(value string) bool {
+	if m.pattern != nil {
+		return m.pattern.MatchString(value)
+	}
+	return value == m.value
+}
 
 // rank orders matches that are otherwise equal: the oldest route, then the first by "namespace/name", then the order
 // within the route.
@@ -125,8 +143,11 @@ type rule struct {
 	// fail is why every request is answered 500; empty when the rule can be served.
 	fail           string
 	redirect       *redirect
+	cors           *cors
+	retry          *retryPolicy
 	request        filters
 	response       headerChange
+	mirrors        []mirror
 	targets        []target
 	totalWeight    int64
 	series         int // counts answers that the gateway gives itself
@@ -142,6 +163,7 @@ type target struct {
 	backend, series int
 	request         filters
 	response        headerChange
+	mirrors         []mirror
 }
 
 // filters change a request before it is sent.
@@ -151,24 +173,15 @@ type filters struct {
 	path    pathModifier
 }
 
-// lookup returns the match for a request, or nil. The listener with the most specific host name is the only one that
-// is asked, as if each were a server of its own.
-func (t *Table) lookup(host, path string, r *http.Request) *entry {
-	var found *entry
-	t.listeners.candidates(host, func(l *listenerTable) bool {
-		l.hosts.candidates(host, func(p *pathIndex) bool {
-			found = p.lookup(path, r)
-			return found == nil
-		})
-		return false
-	})
-	return found
-}
-
 func (p *pathIndex) lookup(path string, r *http.Request) *entry {
 	m := matcher{request: r}
 	if e := m.first(p.exact[path]); e != nil {
 		return e
+	}
+	for _, e := range p.patterns {
+		if e.pattern.MatchString(path) && m.matches(e) {
+			return e
+		}
 	}
 	for end := len(path); end >= 0; end = strings.LastIndexByte(path[:end], '/') {
 		if end > p.longest {
@@ -183,6 +196,10 @@ func (p *pathIndex) lookup(path string, r *http.Request) *entry {
 }
 
 func (p *pathIndex) add(e *entry) {
+	if e.pattern != nil {
+		p.patterns = append(p.patterns, e)
+		return
+	}
 	m := &p.prefix
 	if e.exact {
 		m = &p.exact
@@ -202,6 +219,9 @@ func (p *pathIndex) sort() {
 			slices.SortFunc(entries, compareEntries)
 		}
 	}
+	slices.SortFunc(p.patterns, func(a, b *entry) int {
+		return cmp.Or(cmp.Compare(len(b.path), len(a.path)), compareEntries(a, b))
+	})
 }
 
 // matcher parses the query of a request once, and only if an entry asks for it.
@@ -223,17 +243,18 @@ func (m *matcher) matches(e *entry) bool {
 	if e.method != "" && e.method != m.request.Method {
 		return false
 	}
-	for _, h := range e.headers {
-		if !m.hasHeader(h) {
+	for i := range e.headers {
+		if !m.hasHeader(&e.headers[i]) {
 			return false
 		}
 	}
 	if len(e.query) > 0 && m.query == nil {
 		m.query = m.request.URL.Query()
 	}
-	for _, q := range e.query {
+	for i := range e.query {
 		// The first value counts, as most backends read it.
-		if v, ok := m.query[q.name]; !ok || v[0] != q.value {
+		q := &e.query[i]
+		if v, ok := m.query[q.name]; !ok || !q.fits(v[0]) {
 			return false
 		}
 	}
@@ -241,15 +262,15 @@ func (m *matcher) matches(e *entry) bool {
 }
 
 // hasHeader compares with all values of a header, joined the way RFC 9110 section 5.3 combines field lines.
-func (m *matcher) hasHeader(h pair) bool {
+func (m *matcher) hasHeader(h *match) bool {
 	if h.name == "Host" {
-		return m.request.Host == h.value
+		return h.fits(m.request.Host)
 	}
 	values := m.request.Header[h.name]
 	if len(values) == 1 {
-		return values[0] == h.value
+		return h.fits(values[0])
 	}
-	return len(values) > 1 && strings.Join(values, ",") == h.value
+	return len(values) > 1 && h.fits(strings.Join(values, ","))
 }
 
 // compareEntries orders matches of one path: with a method first, then more headers, more query parameters, the

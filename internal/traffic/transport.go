@@ -14,11 +14,11 @@ import (
 // newEndpoint makes the endpoint of an address, with the connections of the path on net/http.
 func newEndpoint(address string, b *backend) *endpoint {
 	protocols := &http.Protocols{}
-	protocols.SetHTTP1(!b.key.H2C)
-	protocols.SetUnencryptedHTTP2(b.key.H2C)
+	b.setProtocols(protocols)
 	return &endpoint{address: address, raw: newRaw(address, b.key), transport: &http.Transport{
 		DialContext:            b.dial,
 		Protocols:              protocols,
+		TLSClientConfig:        b.upstream,
 		MaxIdleConnsPerHost:    maxIdlePerEndpoint,
 		IdleConnTimeout:        idleConnection,
 		ExpectContinueTimeout:  time.Second,
