@@ -27,6 +27,7 @@ import (
 	confv1 "sigs.k8s.io/gateway-api/conformance/apis/v1"
 	"sigs.k8s.io/gateway-api/conformance/tests"
 	"sigs.k8s.io/gateway-api/conformance/utils/config"
+	conformancekubernetes "sigs.k8s.io/gateway-api/conformance/utils/kubernetes"
 	"sigs.k8s.io/gateway-api/conformance/utils/suite"
 	"sigs.k8s.io/yaml"
 )
@@ -88,7 +89,10 @@ func TestConformance(t *testing.T) {
 	startLoopback(t)
 	state := startPlatform(t)
 	image := pushEcho(t, state.Registry)
-	run, err := suite.NewConformanceTestSuite(options(t, state.Kubeconfig, image, state.Version))
+	o := options(t, state.Kubeconfig, image, state.Version)
+	// The suite reads the features to test from the status, once.
+	conformancekubernetes.GWCMustHaveAcceptedConditionTrue(t, o.Client, o.TimeoutConfig, o.GatewayClassName)
+	run, err := suite.NewConformanceTestSuite(o)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,7 @@
 package conformance
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io/fs"
@@ -38,6 +39,7 @@ func pushEcho(t *testing.T, registry string) string {
 }
 
 var (
+	anyImage   = regexp.MustCompile(`(?m)^\s+image: \S+$`)
 	echoImage  = regexp.MustCompile(`(?m)^(\s+)image: registry\.k8s\.io/gateway-api/echo-\S+$`)
 	containers = regexp.MustCompile(`(?m)^(\s+)containers:$`)
 )
@@ -62,10 +64,17 @@ func manifests(image string) (fs.FS, error) {
 	return changed, nil
 }
 
+// withImage replaces the echo program's image. Workloads of other images are left out: those are the backends of UDPRoutes,
+// which are not tested here, and the suite waits for all pods to be ready.
 func withImage(manifest []byte, image string) []byte {
-	if !echoImage.Match(manifest) {
-		return manifest
+	var kept [][]byte
+	for _, document := range bytes.Split(manifest, []byte("\n---\n")) {
+		if !anyImage.Match(document) {
+			kept = append(kept, document)
+		} else if echoImage.Match(document) {
+			document = echoImage.ReplaceAll(document, fmt.Appendf(nil, "${1}image: %s\n${1}command: [/app/echo-basic]", image))
+			kept = append(kept, containers.ReplaceAll(document, []byte("${1}runtimeClassName: "+v1alpha1.RuntimeClassProcess+"\n${1}containers:")))
+		}
 	}
-	manifest = echoImage.ReplaceAll(manifest, fmt.Appendf(nil, "${1}image: %s\n${1}command: [/app/echo-basic]", image))
-	return containers.ReplaceAll(manifest, []byte("${1}runtimeClassName: "+v1alpha1.RuntimeClassProcess+"\n${1}containers:"))
+	return bytes.Join(kept, []byte("\n---\n"))
 }
