@@ -7,6 +7,7 @@ import (
 	"net"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -126,13 +127,33 @@ func (s *redisSource) lag(ctx context.Context, group string) (float64, error) {
 		return 0, err
 	}
 	for _, g := range groups {
-		if g.Name == group {
+		if g.Name == group && g.Lag >= 0 {
 			return float64(g.Lag), nil
+		}
+		if g.Name == group {
+			return s.after(ctx, g.LastDeliveredID)
 		}
 	}
 	n, err := s.client.XLen(ctx, s.key).Result()
 	return float64(n), err
 }
+
+// mostCounted bounds how many entries are counted one by one.
+const mostCounted = 1000
+
+// after counts the entries behind an ID. Redis does not know the lag of a group that began in the middle of a stream
+// until the group has read something, which a workload at zero never does.
+func (s *redisSource) after(ctx context.Context, id string) (float64, error) {
+	entries, err := s.client.XRangeN(ctx, s.key, "("+id, "+", mostCounted).Result()
+	return float64(len(entries)), err
+}
+
+// quietRedis stops the client from writing to the standard error: every failure is an error of Read as well.
+var quietRedis = sync.OnceFunc(func() { redis.SetLogger(silence{}) })
+
+type silence struct{}
+
+func (silence) Printf(context.Context, string, ...any) {}
 
 // redis makes the client for one of the three ways to run Redis, which the type's name tells.
 func (c Config) redis(v schema.Values, metric Metric, key string) (*redisSource, error) {
@@ -148,6 +169,7 @@ func (c Config) redis(v schema.Values, metric Metric, key string) (*redisSource,
 	if err := redisTLS(v, options); err != nil {
 		return nil, err
 	}
+	quietRedis()
 	s := &redisSource{probe: c.probe(metric, v), key: key}
 	switch {
 	case strings.Contains(c.Type, "cluster"):

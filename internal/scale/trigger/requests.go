@@ -5,6 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/escale-dev/escale/internal/scale/trigger/schema"
 	"github.com/escale-dev/escale/internal/signal"
@@ -24,6 +28,14 @@ var requestFields = []schema.Field{
 	{Names: []string{"activationTargetValue"}, Kind: schema.Float, From: "m", Default: "0"},
 }
 
+// requestsSource reads what the gateway sees.
+type requestsSource struct {
+	*probe
+	config Config
+	// held is when a request began to wait that the facts may not show yet, in Unix nanoseconds.
+	held atomic.Int64
+}
+
 // newRequests reads the requests that the gateway sees for the workload. A request that waits for a pod counts as one
 // in flight, so that the first request to a workload at zero is demand.
 func newRequests(c Config) (Source, error) {
@@ -38,17 +50,61 @@ func newRequests(c Config) (Source, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := c.probe(metric, v)
-	p.ask = func(ctx context.Context) (sample, error) {
+	s := &requestsSource{probe: c.probe(metric, v), config: c}
+	s.ask = func(ctx context.Context) (sample, error) {
 		facts, ok := c.Signals.Facts(c.Workload)
-		if !ok || facts.TrafficAt.IsZero() {
+		held := s.heldSince()
+		waiting := facts.Held > 0 || held.After(facts.TrafficAt)
+		if (!ok || facts.TrafficAt.IsZero()) && !waiting {
 			return sample{}, errors.Join(fmt.Errorf("no gateway leads to %s; give it an HTTPRoute", c.Workload), ctx.Err())
 		}
-		value := demand(v.Text("metric"), facts)
-		active := value > v.Float("activationTargetValue") || facts.Held > 0
-		return sample{value: value, active: active, at: facts.TrafficAt}, ctx.Err()
+		got := sample{value: demand(v.Text("metric"), facts), at: facts.TrafficAt}
+		if held.After(got.at) {
+			got.value, got.at = max(got.value, 1), held
+		}
+		got.active = waiting || got.value > v.Float("activationTargetValue")
+		return got, ctx.Err()
 	}
-	return p, nil
+	return s, nil
+}
+
+// Watch tells of each second's facts, and at once of a request that begins to wait for a pod.
+func (s *requestsSource) Watch(ctx context.Context, changed func()) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(s.closed, cancel)()
+	if s.config.Signals == nil {
+		return ErrNoPush
+	}
+	changed()
+	for event := range s.config.Signals.Subscribe(ctx) {
+		if event.Held.Name != "" {
+			if !s.leadsHere(event.Held) {
+				continue
+			}
+			s.held.Store(event.At.UnixNano())
+		}
+		changed()
+	}
+	return nil
+}
+
+// heldSince is when a request began to wait last; zero if none did.
+func (s *requestsSource) heldSince() time.Time {
+	if nanos := s.held.Load(); nanos != 0 {
+		return time.Unix(0, nanos)
+	}
+	return time.Time{}
+}
+
+// leadsHere reports whether the workload is behind a Service.
+func (s *requestsSource) leadsHere(service types.NamespacedName) bool {
+	for _, backend := range s.config.Signals.Backends(service) {
+		if backend.Workload == s.config.Workload {
+			return true
+		}
+	}
+	return false
 }
 
 func demand(metric string, facts signal.Facts) float64 {

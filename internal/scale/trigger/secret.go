@@ -16,7 +16,7 @@ type secrets []string
 const shortestSecret = 4
 
 // inside finds secrets within a longer value: passwords of URLs and of connection strings.
-var inside = regexp.MustCompile(`(?i)(?:://[^/@\s:]*:([^/@\s]+)@)|(?:(?:password|sharedaccesskey|sharedaccesssignature)\s*=\s*('[^']*'|[^;\s&]+))|(?:^[^/@\s:]+:([^@\s]+)@)`)
+var inside = regexp.MustCompile(`(?i)(?:://[^/@\s:]*:([^/@\s]+)@)|(?:(?:password|sharedaccesskey|sharedaccesssignature)\s*=\s*('[^']*'|[^;\s&]+))|(?:^[^/@\s:]+:([^/@\s][^@\s]*)@)`)
 
 // secrets lists what must not leave the trigger: everything that came from a TriggerAuthentication or the environment,
 // save for words that choose between options, and passwords within any value.
@@ -39,6 +39,7 @@ func (c Config) secrets(v schema.Values) secrets {
 	for _, value := range values {
 		for _, match := range inside.FindAllStringSubmatch(value, -1) {
 			for _, part := range match[1:] {
+				part = strings.Trim(part, "'")
 				found = append(found, part, unescape(part))
 			}
 		}
