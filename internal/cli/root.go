@@ -49,7 +49,7 @@ other. Without --kubeconfig and $KUBECONFIG, commands speak to the platform of t
 	must(root.RegisterFlagCompletionFunc("namespace", e.completeNamespaces))
 	must(root.RegisterFlagCompletionFunc("context", e.completeContexts))
 	addGroup(root, groupApps, deployCommand(e), renderCommand(e), statusCommand(e), logsCommand(e), openCommand(e),
-		rollbackCommand(e), deleteCommand(e))
+		scaleCommand(e), rollbackCommand(e), deleteCommand(e))
 	addGroup(root, groupPlatform, nodeCommand(e, p.NodeCommands), kubeconfigCommand(e), doctorCommand(e))
 	addGroup(root, groupPlatform, p.Commands...)
 	addGroup(root, groupOther, versionCommand(e), referenceCommand())

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	kedav1alpha1 "github.com/escale-dev/escale/api/keda/v1alpha1"
 	"github.com/escale-dev/escale/api/v1alpha1"
 	"github.com/escale-dev/escale/internal/engine"
 	"github.com/go-logr/logr"
@@ -121,6 +122,7 @@ func init() {
 	utilruntime.Must(clientgoscheme.AddToScheme(scheme))
 	utilruntime.Must(gatewayv1.Install(scheme))
 	utilruntime.Must(v1alpha1.AddToScheme(scheme))
+	utilruntime.Must(kedav1alpha1.AddToScheme(scheme))
 }
 
 // connect makes clients for the chosen cluster, and asks it for its version so that a server that does not answer is

@@ -42,6 +42,9 @@ func (d Dir) Portal() string { return filepath.Join(string(d), "portal") }
 // Timeline holds the records of what the platform did.
 func (d Dir) Timeline() string { return filepath.Join(string(d), "timeline") }
 
+// Signals holds the recording of the signals.
+func (d Dir) Signals() string { return filepath.Join(string(d), "signals") }
+
 // Node is the folder of one node: its configuration, its kubelet's root, its log.
 func (d Dir) Node(name string) string { return filepath.Join(string(d), "nodes", name) }
 

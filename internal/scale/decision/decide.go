@@ -67,13 +67,18 @@ func (d *deciding) demand(i int, m *Metric, r *Reading) float64 {
 	if m.Short == 0 && m.Long == 0 {
 		return value
 	}
+	// A percentage of what other numbers of pods reserved is no percentage of what these do: windows hold what was used.
+	pods := 1.0
+	if m.Kind == Utilization {
+		pods = float64(max(d.existing(), 1))
+	}
 	at := momentOf(r.At)
 	w := &d.st.windows[i]
-	w.add(sample{at, value}, at-moment(max(m.Long, m.Short)))
+	w.add(sample{at, value * pods}, at-moment(max(m.Long, m.Short)))
 	if m.Long == 0 {
-		return w.lowest(at - moment(m.Short))
+		return w.lowest(at-moment(m.Short)) / pods
 	}
-	return w.demand(at - moment(m.Short))
+	return w.demand(at-moment(m.Short)) / pods
 }
 
 // fail says what counts for a metric that cannot be read: its last value, which is in out already, or the fallback.

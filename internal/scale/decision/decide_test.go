@@ -403,3 +403,14 @@ func TestNextIsWhenTheLimitEnds(t *testing.T) {
 		t.Errorf("next at %s, want %s", r.plan.Next, want)
 	}
 }
+
+// TestUtilizationOfFormerPodsIsNoDemand: two cores on pods of half a core at 50 % are 8 pods, however many there were.
+func TestUtilizationOfFormerPodsIsNoDemand(t *testing.T) {
+	set := inFlight()
+	set.Metrics[0] = Metric{Name: "cpu", Kind: Utilization, Target: 50, Resource: true, Short: 5 * time.Second, Long: 30 * time.Second}
+	r := start(t, set, 4).steps(60, 25)
+	for range 120 {
+		r.step(100 * 2 / (0.5 * float64(r.pods)))
+	}
+	r.want(8, LimitNone)
+}
