@@ -76,7 +76,7 @@ const systemNamespace = "escale-system"
 // setup is the list of capabilities.
 func (p *Platform) setup(ctx context.Context, m ctrl.Manager, clientset kubernetes.Interface) error {
 	gatewayURL := "http://" + p.cfg.Listeners[PortGateway].Addr().String()
-	signals := &signal.Store{}
+	var signals *signal.Store
 	var scaleups *waterfall.Watcher
 	for _, s := range []web.Section{{Title: "Overview", Path: "/"}, {Title: "Traffic", Path: "/traffic"}, {Title: "Timeline", Path: "/timeline"}} {
 		p.web.Section(s.Title, s.Path)
@@ -87,6 +87,10 @@ func (p *Platform) setup(ctx context.Context, m ctrl.Manager, clientset kubernet
 	}{
 		{"release", func(log *slog.Logger) error {
 			return release.Setup(release.Deps{Manager: m, Timeline: p.timeline, GatewayURL: func() string { return gatewayURL }})
+		}},
+		{"signals", func(log *slog.Logger) (err error) {
+			signals, err = p.setupSignals(ctx, m, clientset, log)
+			return err
 		}},
 		{"traffic", func(log *slog.Logger) error {
 			_, err := traffic.Setup(traffic.Deps{

@@ -63,7 +63,8 @@ type Store struct {
 	lastAt time.Time
 	series map[Workload]*series
 
-	pods podStages
+	pods      podStages
+	externals externals
 
 	subMu sync.Mutex
 	subs  map[*subscriber]struct{}

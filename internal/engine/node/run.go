@@ -58,9 +58,12 @@ func Run(ctx context.Context, c engine.NodeConfig) error {
 	return g.Wait()
 }
 
+// ProcessDir is where the process runtime of the node with this folder keeps its state.
+func ProcessDir(nodeDir string) string { return filepath.Join(nodeDir, "process") }
+
 func processConfig(c engine.NodeConfig, log *slog.Logger) (process.Config, error) {
 	var errs [3]error
-	out := process.Config{Node: c.Name, StateDir: filepath.Join(c.Dir, "process"), ImagesDir: c.Images, Log: log}
+	out := process.Config{Node: c.Name, StateDir: ProcessDir(c.Dir), ImagesDir: c.Images, Log: log}
 	out.NodeAddress, errs[0] = netip.ParseAddr(c.Address)
 	out.Host, errs[1] = netip.ParseAddr(c.PlatformAddress)
 	out.PodCIDR, errs[2] = netip.ParsePrefix(c.PodCIDR)

@@ -114,7 +114,8 @@ func TestPodsDieWithTheNode(t *testing.T) {
 		t.Fatalf("program %d is still there: %v", pid, err)
 	}
 	// The next node of that name clears away what is left.
-	tree := openCgroups(cgroupOf(testConfig(deathNode, dir)), testConfig(deathNode, dir).Log)
+	config := testConfig(deathNode, dir)
+	tree := openCgroups(CgroupOf(config.Node, config.StateDir), config.Log)
 	if err := tree.close(); err != nil {
 		t.Error(err)
 	}

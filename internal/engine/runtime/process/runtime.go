@@ -98,7 +98,7 @@ func New(c Config) (*Runtime, error) {
 
 func (r *Runtime) open() error {
 	c := r.config
-	r.cgroups = openCgroups(cgroupOf(c), c.Log)
+	r.cgroups = openCgroups(CgroupOf(c.Node, c.StateDir), c.Log)
 	r.addresses = newAddresses(c.PodCIDR, mathrand.Uint32(), c.NodeAddress, c.Host)
 	var err error
 	if r.ids, err = readIDMap(); err != nil {
@@ -120,11 +120,12 @@ func (r *Runtime) open() error {
 	return err
 }
 
-// cgroupOf is the path of the node's cgroup. Cgroups belong to the whole machine, and the nodes of two platforms may
-// have the same name: what tells them apart, and is the same after a restart, is their folder.
-func cgroupOf(c Config) string {
-	sum := sha256.Sum256([]byte(c.StateDir))
-	return filepath.Join("escale", c.Node+"-"+hex.EncodeToString(sum[:4]))
+// CgroupOf is the path of a node's cgroup below the mount of a controller; the groups of its containers are in it, by
+// their ids. Cgroups belong to the whole machine, and the nodes of two platforms may have the same name: what tells them
+// apart, and is the same after a restart, is the folder of their state.
+func CgroupOf(node, stateDir string) string {
+	sum := sha256.Sum256([]byte(stateDir))
+	return filepath.Join("escale", node+"-"+hex.EncodeToString(sum[:4]))
 }
 
 // emptyFolder makes a folder with the given empty folders in it.
