@@ -78,7 +78,7 @@ func (p *Platform) setup(ctx context.Context, m ctrl.Manager, clientset kubernet
 	gatewayURL := "http://" + p.cfg.Listeners[PortGateway].Addr().String()
 	var signals *signal.Store
 	var scaleups *waterfall.Watcher
-	for _, s := range []web.Section{{Title: "Overview", Path: "/"}, {Title: "Traffic", Path: "/traffic"}, {Title: "Timeline", Path: "/timeline"}} {
+	for _, s := range []web.Section{{Title: "Overview", Path: "/"}, {Title: "Traffic", Path: "/traffic"}, {Title: "Scaling", Path: "/scaling"}, {Title: "Timeline", Path: "/timeline"}} {
 		p.web.Section(s.Title, s.Path)
 	}
 	for _, c := range []struct {
@@ -107,7 +107,7 @@ func (p *Platform) setup(ctx context.Context, m ctrl.Manager, clientset kubernet
 		{"scale", func(log *slog.Logger) error {
 			_, err := scale.Setup(scale.Deps{
 				Manager: m, Kube: clientset, Signals: signals, Timeline: p.timeline, Scaleups: scaleups,
-				Namespace: systemNamespace, Log: log,
+				Namespace: systemNamespace, Web: p.web, Log: log,
 			})
 			return err
 		}},

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/escale-dev/escale/internal/scale/trigger"
+	"github.com/escale-dev/escale/internal/scale/view"
 	"github.com/escale-dev/escale/internal/scale/waterfall"
 	"github.com/escale-dev/escale/internal/signal"
 	"github.com/escale-dev/escale/internal/timeline"
@@ -51,6 +52,7 @@ type Scaler struct {
 	recorder events.EventRecorder
 	log      *slog.Logger
 	now      func() time.Time
+	past     view.Recall // what the pages show
 
 	reads, failingReads, acts chan struct{}
 	reports                   *reports

@@ -10,6 +10,7 @@ import (
 	"github.com/escale-dev/escale/internal/scale/waterfall"
 	"github.com/escale-dev/escale/internal/signal"
 	"github.com/escale-dev/escale/internal/timeline"
+	portal "github.com/escale-dev/escale/internal/web"
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -42,6 +43,8 @@ type Deps struct {
 	Scaleups *waterfall.Watcher
 	// Namespace holds the Secrets of ClusterTriggerAuthentications.
 	Namespace string
+	// Web serves the Scaling pages. It may be nil.
+	Web *portal.Server
 	// Log is for people who run the platform.
 	Log *slog.Logger
 }
@@ -86,6 +89,9 @@ func Setup(d Deps) (*Scaler, error) {
 	}
 	if err := d.Manager.Add(s); err != nil {
 		return nil, fmt.Errorf("setting up scaling: %w", err)
+	}
+	if d.Web != nil {
+		s.addPages(d.Web)
 	}
 	return s, nil
 }

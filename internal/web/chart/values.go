@@ -1,6 +1,7 @@
 package chart
 
 import (
+	"iter"
 	"math"
 	"strconv"
 	"time"
@@ -105,4 +106,36 @@ func short(f float64) string {
 		return ""
 	}
 	return strconv.FormatFloat(f, 'g', 5, 64)
+}
+
+// Place puts observations into slots of a step, the newest of a slot counts. A value holds for a while when none
+// follows; beyond that there is a gap.
+func Place(start time.Time, step time.Duration, count int, hold time.Duration, seen iter.Seq2[time.Time, float64]) Values {
+	out := make(Values, count)
+	for i := range out {
+		out[i] = math.NaN()
+	}
+	last, lastAt := math.NaN(), time.Time{}
+	next := 0
+	until := func(end int) {
+		for ; next < min(end, count); next++ {
+			if slot := start.Add(time.Duration(next) * step); !lastAt.IsZero() && slot.Sub(lastAt) <= hold {
+				out[next] = last
+			}
+		}
+	}
+	for at, v := range seen {
+		i := int(at.Sub(start) / step)
+		if at.Before(start) {
+			i = -1
+		}
+		until(i)
+		last, lastAt = v, at
+		if i >= 0 && i < count {
+			out[i] = v
+			next = i + 1
+		}
+	}
+	until(count)
+	return out
 }
