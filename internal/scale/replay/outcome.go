@@ -30,18 +30,25 @@ type Outcome struct {
 type state struct{ demand, served, pods, need float64 }
 
 // add counts a while.
-func (o *Outcome) add(seconds float64, s state) {
-	o.Seconds += seconds
-	o.Demand += s.demand * seconds
-	o.PeakDemand = max(o.PeakDemand, s.demand)
-	unserved := max(0, s.demand-s.served)
+func (o *Outcome) add(seconds float64, s *state) {
+	unserved := s.demand - s.served
 	if unserved > 0 {
-		o.Unserved += unserved * seconds
 		o.UnservedSeconds += seconds
+	} else {
+		unserved = 0
 	}
-	o.PodSeconds += s.pods * seconds
+	if s.demand > o.PeakDemand {
+		o.PeakDemand = s.demand
+	}
 	o.NeededSeconds += min(s.need, s.pods) * seconds
 	o.Series.add(seconds, s.demand, unserved, s.pods)
+}
+
+// close completes the sums, which the series holds until then.
+func (o *Outcome) close() {
+	sums := o.Series.sums
+	o.Seconds, o.Demand, o.Unserved, o.PodSeconds = sums.seconds, sums.demand, sums.unserved, sums.pods
+	o.Series.close()
 }
 
 // UnservedShare is the part of the demand that was not served, 0 to 1.
@@ -92,8 +99,18 @@ type Series struct {
 	Unserved []float64 `json:"unserved"`
 	Pods     []float64 `json:"pods"`
 
-	// open is how much of the last bucket has passed.
-	open float64
+	// open are the integrals of the bucket that is not over, sums those of all.
+	open, sums integrals
+}
+
+// integrals are over seconds.
+type integrals struct{ seconds, demand, unserved, pods float64 }
+
+func (i *integrals) add(seconds, demand, unserved, pods float64) {
+	i.seconds += seconds
+	i.demand += demand * seconds
+	i.unserved += unserved * seconds
+	i.pods += pods * seconds
 }
 
 // add counts a while, which may span buckets.
@@ -101,31 +118,39 @@ func (s *Series) add(seconds, demand, unserved, pods float64) {
 	if s.Width == 0 {
 		s.Width = 1
 	}
-	for seconds > 0 {
-		if len(s.Demand) == 0 || s.open >= s.Width {
-			s.grow()
-		}
-		while := min(seconds, s.Width-s.open)
-		i, share := len(s.Demand)-1, while/s.Width
-		s.Demand[i] += demand * share
-		s.Unserved[i] += unserved * share
-		s.Pods[i] += pods * share
-		s.open += while
+	s.sums.add(seconds, demand, unserved, pods)
+	for s.open.seconds+seconds >= s.Width-1e-9 {
+		while := s.Width - s.open.seconds
+		s.open.add(while, demand, unserved, pods)
 		seconds -= while
-		if s.Width-s.open < 1e-9 {
-			s.open = s.Width
-		}
+		s.end()
+	}
+	if seconds > 1e-9 {
+		s.open.add(seconds, demand, unserved, pods)
 	}
 }
 
-// grow begins a bucket.
-func (s *Series) grow() {
+// end makes a bucket of what is open.
+func (s *Series) end() {
 	if len(s.Demand) == mostBuckets {
 		s.Demand, s.Unserved, s.Pods = halve(s.Demand), halve(s.Unserved), halve(s.Pods)
 		s.Width *= 2
+		if s.open.seconds < s.Width-1e-9 {
+			return // it is half of one now
+		}
 	}
-	s.Demand, s.Unserved, s.Pods = append(s.Demand, 0), append(s.Unserved, 0), append(s.Pods, 0)
-	s.open = 0
+	seconds := s.open.seconds
+	s.Demand = append(s.Demand, s.open.demand/seconds)
+	s.Unserved = append(s.Unserved, s.open.unserved/seconds)
+	s.Pods = append(s.Pods, s.open.pods/seconds)
+	s.open = integrals{}
+}
+
+// close makes a bucket of what is left.
+func (s *Series) close() {
+	if s.open.seconds > 1e-9 && len(s.Demand) < mostBuckets {
+		s.end()
+	}
 }
 
 func halve(v []float64) []float64 {
@@ -133,16 +158,4 @@ func halve(v []float64) []float64 {
 		v[i] = (v[2*i] + v[2*i+1]) / 2
 	}
 	return v[:len(v)/2]
-}
-
-// closed is the series with a last bucket that is not over scaled to its time.
-func (s Series) closed() Series {
-	if n := len(s.Demand); n > 0 && s.open > 0 && s.open < s.Width {
-		scale := s.Width / s.open
-		s.Demand[n-1] *= scale
-		s.Unserved[n-1] *= scale
-		s.Pods[n-1] *= scale
-		s.open = s.Width
-	}
-	return s
 }

@@ -158,7 +158,7 @@ func TestFormsAgree(t *testing.T) {
 `
 	read := func(each Each) (out string) {
 		err := each(func(w signal.Workload, f *signal.Facts) error {
-			out += fmt.Sprintln(w, f.At.Unix(), f.InFlight, Column("lag:s0").value(f), Lag.value(f), f.Ready)
+			out += fmt.Sprintln(w, f.At.Unix(), f.InFlight, Column("lag:s0").reader()(f), Lag.reader()(f), f.Ready)
 			return nil
 		})
 		if err != nil {
@@ -278,7 +278,7 @@ func TestSeriesIsBounded(t *testing.T) {
 	for range 100_000 {
 		s.add(1, 4, 1, 2)
 	}
-	s = s.closed()
+	s.close()
 	if len(s.Demand) > mostBuckets || len(s.Demand) < mostBuckets/2 {
 		t.Errorf("%d buckets of %g s", len(s.Demand), s.Width)
 	}

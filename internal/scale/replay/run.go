@@ -98,7 +98,7 @@ func results(all map[signal.Workload]*replayed) []Result {
 		}
 		result := Result{Workload: w, Facts: r.facts}
 		for _, sim := range r.sims {
-			sim.out.Series = sim.out.Series.closed()
+			sim.out.close()
 			result.Outcomes = append(result.Outcomes, sim.out)
 		}
 		out = append(out, result)

@@ -40,19 +40,19 @@ func (c Column) known() bool {
 	return c.Unit() != "" && (!strings.Contains(string(c), ":") || strings.HasPrefix(string(c), "lag:"))
 }
 
-// value is the demand that a fact holds.
-func (c Column) value(f *signal.Facts) float64 {
+// reader reads the demand that a fact holds.
+func (c Column) reader() func(*signal.Facts) float64 {
 	switch c {
 	case InFlight:
-		return f.InFlight
+		return func(f *signal.Facts) float64 { return f.InFlight }
 	case Rate:
-		return f.Rate
+		return func(f *signal.Facts) float64 { return f.Rate }
 	case CPU:
-		return f.CPU
+		return func(f *signal.Facts) float64 { return f.CPU }
 	case Memory:
-		return f.Memory
+		return func(f *signal.Facts) float64 { return f.Memory }
 	}
-	return lag(f, string(c))
+	return func(f *signal.Facts) float64 { return lag(f, string(c)) }
 }
 
 func lag(f *signal.Facts, column string) (sum float64) {

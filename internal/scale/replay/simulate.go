@@ -18,6 +18,9 @@ type simulation struct {
 	st       *decision.State
 	facts    decision.Facts
 	capacity float64
+	// values read the columns of the metrics, utilization says that the first is a percentage.
+	values      []func(*signal.Facts) float64
+	utilization bool
 
 	begun bool
 	// last is the time that is counted to, in nanoseconds since 1970: times are compared very often.
@@ -43,6 +46,10 @@ func newSimulation(set *Settings) *simulation {
 	s := &simulation{set: set, decision: set.Decision, capacity: set.capacity()}
 	s.facts.Readings = make([]decision.Reading, len(set.Metrics))
 	s.facts.CallersKnown = true
+	s.utilization = set.utilization()
+	for _, m := range set.Metrics {
+		s.values = append(s.values, m.Column.reader())
+	}
 	s.out.Settings = set.Name
 	return s
 }
@@ -73,7 +80,7 @@ func (s *simulation) begin(f *signal.Facts, at int64) {
 	there := f.Pods
 	if there < 0 && len(s.set.Metrics) > 0 {
 		c := s.set.Metrics[0].Column
-		s.demand, s.pod = s.share(c, c.value(f), f)
+		s.demand, s.pod = s.share(c, s.values[0](f), f)
 		there = int32(min(s.needed(), mostPods))
 	}
 	s.replicas = min(max(there, s.decision.Min), max(s.decision.Max, s.decision.Min))
@@ -88,7 +95,7 @@ func (s *simulation) begin(f *signal.Facts, at int64) {
 func (s *simulation) observe(f *signal.Facts) {
 	for i := range s.set.Metrics {
 		m := &s.set.Metrics[i]
-		value := m.Column.value(f)
+		value := s.values[i](f)
 		if i == 0 {
 			s.demand, s.pod = s.share(m.Column, value, f)
 			s.need = s.needed()
@@ -102,7 +109,7 @@ func (s *simulation) observe(f *signal.Facts) {
 
 // share is the demand, and what one pod serves of it.
 func (s *simulation) share(c Column, value float64, f *signal.Facts) (demand, pod float64) {
-	if !s.set.utilization() {
+	if !s.utilization {
 		return value, s.capacity
 	}
 	if s.set.Capacity > 0 {
@@ -146,7 +153,7 @@ func (s *simulation) count(at int64) {
 	if gap <= 0 {
 		return
 	}
-	s.out.add(float64(gap)/1e9, state{
+	s.out.add(float64(gap)/1e9, &state{
 		demand: s.demand, served: float64(s.ready) * s.pod, pods: float64(s.replicas), need: s.need,
 	})
 }
