@@ -64,6 +64,9 @@ func (a hoursAnswer) print(w io.Writer, p paint, now time.Time) {
 	}
 	t := table{header: []string{"NAMESPACE", "WORKLOAD", "NOW", "UNTIL", "SAVED", "WHY"}}
 	for _, r := range a.Workloads {
+		if r.LeftTo != "" && !r.Down {
+			continue // the object that it is left to has a line of its own
+		}
 		t.add(r.Namespace, r.Kind+"/"+r.Name, hoursNow(r, p), hoursUntil(r, now), savedText(r.Saved), clean(hoursWhy(r)))
 	}
 	t.write(w)
@@ -74,8 +77,6 @@ func hoursNow(r hours.Row, p paint) string {
 	switch {
 	case r.Error != "":
 		return p.red("not read")
-	case r.LeftTo != "":
-		return p.faint("left alone")
 	case r.Down:
 		return p.yellow("down")
 	}
@@ -86,15 +87,13 @@ func hoursWhy(r hours.Row) string {
 	switch {
 	case r.Error != "":
 		return r.Error
-	case r.LeftTo != "":
-		return r.LeftTo + " decides"
 	}
 	return r.Why
 }
 
 // hoursUntil is the moment as this machine's clock shows it.
 func hoursUntil(r hours.Row, now time.Time) string {
-	if r.Until == nil || r.LeftTo != "" {
+	if r.Until == nil {
 		return "-"
 	}
 	layout := "Mon 15:04"
