@@ -80,6 +80,10 @@ const (
 // +kubebuilder:validation:XValidation:rule="has(self.image) || has(self.source) || has(self.command)",message="nothing to run: set image, source or command"
 // +kubebuilder:validation:XValidation:rule="!(has(self.schedule) && (has(self.port) || has(self.route)))",message="a scheduled job answers no requests: remove port and route, or schedule"
 // +kubebuilder:validation:XValidation:rule="!(has(self.schedule) && has(self.replicas))",message="a scheduled job has no replicas: remove replicas or schedule"
+// +kubebuilder:validation:XValidation:rule="!(has(self.scale) && has(self.replicas))",message="replicas and scale exclude each other: name a number of pods, or let it follow the work"
+// +kubebuilder:validation:XValidation:rule="!(has(self.scale) && has(self.schedule))",message="a scheduled job has no number of pods to scale: remove scale or schedule"
+// +kubebuilder:validation:XValidation:rule="!has(self.scale) || has(self.port) || !(has(self.scale.requestsInFlight) || has(self.scale.requestsPerSecond))",message="requests are counted on the way to the port: set port, or scale on cpu or triggers"
+// +kubebuilder:validation:XValidation:rule="!(has(self.scale) && has(self.scale.min) && self.scale.min == 0) || has(self.scale.triggers) || has(self.scale.requestsInFlight) || has(self.scale.requestsPerSecond) || (has(self.port) && !has(self.scale.cpu))",message="cpu cannot wake an App that has no pod: set scale.min to 1, or scale on requests or triggers as well"
 // +kubebuilder:validation:XValidation:rule="!(has(self.runtime) && self.runtime == 'container') || has(self.image) || has(self.source)",message="a container needs an image: set image or source"
 // +kubebuilder:validation:XValidation:rule="!has(self.route) || has(self.port)",message="a route needs a port to send requests to: set port"
 // +kubebuilder:validation:XValidation:rule="!has(self.health) || has(self.port)",message="a health path is asked on the port: set port"
@@ -124,6 +128,10 @@ type AppSpec struct {
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	Replicas *int32 `json:"replicas,omitempty"`
+	// Scale lets the number of pods follow the work, between two bounds. It takes the place of replicas; "scale: {}" is a
+	// good beginning.
+	// +optional
+	Scale *Scale `json:"scale,omitempty"`
 	// Resources is what one pod reserves and may use. Default: 50m CPU and 64Mi memory reserved, memory limited to
 	// 256Mi, CPU not limited.
 	// +optional
@@ -238,6 +246,57 @@ type Resources struct {
 	MemoryLimit string `json:"memoryLimit,omitempty"`
 }
 
+// Scale says how the number of pods follows the work. Each of requestsInFlight, requestsPerSecond, cpu and triggers asks
+// for a number, and the highest counts. Where none is given, an App with a port scales on 20 requests in flight for each
+// pod, one without on 70 % of the CPU it reserves.
+//
+// +kubebuilder:validation:XValidation:rule="(has(self.min) ? self.min : 1) <= (has(self.max) ? self.max : 10)",message="min is above max, which is 10 if not given"
+type Scale struct {
+	// Min is the fewest pods. Default 1. With 0 the App rests without work, and the first request or message starts it.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	Min *int32 `json:"min,omitempty"`
+	// Max is the most pods. Default 10.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	Max *int32 `json:"max,omitempty"`
+	// RequestsInFlight is how many requests a pod takes at a time, as the gateway sees them.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	RequestsInFlight int32 `json:"requestsInFlight,omitempty"`
+	// RequestsPerSecond is how many requests a pod takes in a second, as the gateway sees them.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	RequestsPerSecond int32 `json:"requestsPerSecond,omitempty"`
+	// CPU is how much of the CPU they reserve the pods should use, in percent.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=1000
+	CPU int32 `json:"cpu,omitempty"`
+	// Triggers are further sources of work, such as queues.
+	// +optional
+	// +kubebuilder:validation:MaxItems=16
+	Triggers []ScaleTrigger `json:"triggers,omitempty"`
+	// QuietSeconds is how long the work must have been less before pods are taken away, and how long there must have been
+	// none before the last one is. Default 300.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=3600
+	QuietSeconds *int32 `json:"quietSeconds,omitempty"`
+}
+
+// ScaleTrigger is a source of work: a trigger of KEDA.
+type ScaleTrigger struct {
+	// Type such as "rabbitmq", "kafka" or "cron".
+	// +kubebuilder:validation:MinLength=1
+	Type string `json:"type"`
+	// Metadata are the parameters of the type, as KEDA documents them.
+	Metadata map[string]string `json:"metadata"`
+	// Authentication is the name of the TriggerAuthentication with the credentials.
+	// +optional
+	Authentication string `json:"authentication,omitempty"`
+}
+
 // Storage is a folder that outlives a container's restart.
 type Storage struct {
 	// Path at which the App sees it.
@@ -267,7 +326,7 @@ type AppStatus struct {
 	// ObservedGeneration is the generation of the spec this status speaks of.
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
-	// Desired is how many pods the spec asks for.
+	// Desired is how many pods the spec, or the scaler for it, asks for.
 	// +optional
 	Desired int32 `json:"desired"`
 	// Observed is how many pods of the newest revision are ready.

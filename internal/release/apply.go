@@ -28,6 +28,7 @@ const fieldOwner = "escale"
 // rendered are the kinds Render makes, in the reverse of the order to apply them in: the order to remove them in.
 var rendered = []schema.GroupVersionKind{
 	schema.GroupVersion(gatewayv1.GroupVersion).WithKind("HTTPRoute"),
+	kindScaledObject,
 	batchv1.SchemeGroupVersion.WithKind("CronJob"),
 	appsv1.SchemeGroupVersion.WithKind("Deployment"),
 	policyv1.SchemeGroupVersion.WithKind("PodDisruptionBudget"),
@@ -85,7 +86,7 @@ func claim(ctx context.Context, c client.Client, app v1alpha1.App, o *unstructur
 	case apierrors.IsNotFound(err):
 		return nil
 	case isNoKind(err):
-		return fmt.Errorf("the cluster has no %s: install the Gateway API, or remove route", o.GetKind())
+		return fmt.Errorf("the cluster has no %s: %s", o.GetKind(), missing(o.GetKind()))
 	case err != nil:
 		return fmt.Errorf("reading %s %q: %w", o.GetKind(), o.GetName(), err)
 	case have.Labels[v1alpha1.LabelApp] != app.Name:
@@ -93,6 +94,14 @@ func claim(ctx context.Context, c client.Client, app v1alpha1.App, o *unstructur
 			o.GetKind(), o.GetName(), v1alpha1.LabelApp, app.Name)
 	}
 	return nil
+}
+
+// missing is the next step where the cluster lacks a kind.
+func missing(kind string) string {
+	if kind == kindScaledObject.Kind {
+		return "install Escale or KEDA, or set replicas instead of scale"
+	}
+	return "install the Gateway API, or remove route"
 }
 
 // put applies an object and replaces it by what the API server made of it.

@@ -129,7 +129,7 @@ func (f Facts) url() string {
 // judge asks the rules in order.
 func judge(f Facts, revision string) verdict {
 	for _, rule := range []func(Facts, string) *verdict{
-		suspended, unrenderable, refused, job, unapplied, stopped, troubled, unavailable, retiring, unrouted,
+		suspended, unrenderable, refused, job, unapplied, atRest, stopped, troubled, unavailable, retiring, unrouted,
 	} {
 		if v := rule(f, revision); v != nil {
 			return *v

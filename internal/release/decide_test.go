@@ -107,6 +107,14 @@ var (
 	running = corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}
 )
 
+// atZero is an App whose scaler keeps no pod.
+func atZero(f *release.Facts) {
+	f.App.Spec.Replicas, f.App.Spec.Scale = nil, &v1alpha1.Scale{Min: ptr.To[int32](0)}
+	f.Deployment.Spec.Replicas = ptr.To[int32](0)
+	f.ReplicaSets[0].Spec.Replicas, f.ReplicaSets[0].Status.AvailableReplicas = ptr.To[int32](0), 0
+	f.Pods = nil
+}
+
 func TestObserve(t *testing.T) {
 	for name, tt := range map[string]struct {
 		change  func(*release.Facts)
@@ -117,6 +125,16 @@ func TestObserve(t *testing.T) {
 		"all is well": {nil, "Ready", "Serving", "serves with 2 pods"},
 		"stopped": {func(f *release.Facts) { f.App.Spec.Replicas = ptr.To[int32](0) },
 			"Ready", "Stopped", "asks for no pods"},
+		"scaled to zero, seen to serve": {func(f *release.Facts) {
+			atZero(f)
+			f.App.Status.Revision = f.Deployment.Spec.Template.Labels[v1alpha1.LabelRevision]
+			meta.SetStatusCondition(&f.App.Status.Conditions, metav1.Condition{Type: "Ready", Status: "True", Reason: "Serving"})
+		}, "Ready", "AtRest", "rests without work"},
+		"scaled to zero, a revision nobody saw": {func(f *release.Facts) {
+			atZero(f)
+			f.App.Status.Revision = "0ld0ld00"
+			meta.SetStatusCondition(&f.App.Status.Conditions, metav1.Condition{Type: "Ready", Status: "True", Reason: "Serving"})
+		}, "Reconciling", "Proving", "starting a pod to see revision"},
 		"a source": {func(f *release.Facts) { f.App.Spec.Image, f.App.Spec.Source = "", &v1alpha1.Source{Path: "."} },
 			"Stalled", "SourceNotBuilt", "`escale deploy`"},
 		"nothing to run": {func(f *release.Facts) { f.App.Spec.Image = "" }, "Stalled", "InvalidSpec", "nothing to run"},

@@ -244,7 +244,7 @@ func (g *gathering) histories() error {
 // presentSpec is the spec of a revision with what its objects say of the fields that make no revision.
 func presentSpec(spec v1alpha1.AppSpec, f *Facts) v1alpha1.AppSpec {
 	spec.Replicas = nil
-	if f.Deployment != nil {
+	if f.Deployment != nil && spec.Scale == nil {
 		spec.Replicas = f.Deployment.Spec.Replicas
 	}
 	spec.Route = routeOf(f.Route)

@@ -61,7 +61,7 @@ func entries(revisions []appsv1.ControllerRevision) ([]Entry, error) {
 }
 
 // Rollback is the App as it was in the revision to, which may be given by its first digits; empty means the one before
-// the present. What does not belong to a revision stays as it is: replicas, route and suspend. The history has the
+// the present. What does not belong to a revision stays as it is: replicas, scale, route and suspend. The history has the
 // newest release first, as History returns it.
 func Rollback(app v1alpha1.App, history []Entry, to string) (v1alpha1.App, Entry, error) {
 	e, err := choose(history, to)
@@ -71,11 +71,12 @@ func Rollback(app v1alpha1.App, history []Entry, to string) (v1alpha1.App, Entry
 	back := *app.DeepCopy()
 	e.Spec.DeepCopyInto(&back.Spec)
 	back.Spec.Replicas, back.Spec.Route, back.Spec.Suspend = app.Spec.Replicas, app.Spec.Route, app.Spec.Suspend
+	back.Spec.Scale = app.Spec.Scale.DeepCopy()
 	if back.Spec.Port == 0 {
 		back.Spec.Route = nil // nothing listens
 	}
 	if back.Spec.Schedule != "" {
-		back.Spec.Replicas = nil
+		back.Spec.Replicas, back.Spec.Scale = nil, nil
 	}
 	return back, e, nil
 }

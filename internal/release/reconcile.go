@@ -177,6 +177,9 @@ func (r *reconciler) report(ctx context.Context, f Facts, done []news) error {
 	for _, n := range done {
 		r.tell(f, n)
 	}
+	if err := prove(ctx, r.live, status, f); err != nil {
+		return err
+	}
 	if equality.Semantic.DeepEqual(f.App.Status, status) {
 		return nil
 	}

@@ -107,10 +107,13 @@ func render(app v1alpha1.App) ([]runtime.Object, error) {
 	if app.Spec.Port != 0 {
 		objects = append(objects, service(app))
 	}
-	if ptr.Deref(app.Spec.Replicas, 1) > 1 {
+	if mostPods(app) > 1 {
 		objects = append(objects, disruptionBudget(app))
 	}
 	objects = append(objects, deployment(app, template))
+	if app.Spec.Scale != nil {
+		objects = append(objects, scaledObject(app))
+	}
 	if app.Spec.Route != nil {
 		objects = append(objects, httpRoute(app))
 	}

@@ -77,7 +77,7 @@ func (o *object) carryOut(ctx context.Context, c change) {
 	if err == nil {
 		o.st.Scaled(o.set, c.from, c.to, now)
 		o.expected = expectation{c.to, now.Add(expectFor)}
-		o.asked.replicas = c.to
+		o.asked.replicas, o.last = c.to, c.to
 	} else {
 		o.retryAt = now.Add(retryAct)
 	}

@@ -41,10 +41,12 @@ type object struct {
 	heldAt   time.Time
 	callers  callersSeen
 	expected expectation
-	asked    observation
-	asking   bool
-	shown    shown
-	closed   bool
+	// last is the number of pods that was there, or was written, last.
+	last   int32
+	asked  observation
+	asking bool
+	shown  shown
+	closed bool
 }
 
 // expectation is the number of pods that was written and that the informer may not show yet.
@@ -104,6 +106,7 @@ func (o *object) decide(now time.Time) {
 	if o.st == nil {
 		o.st = decision.NewState(now, f.Replicas, o.fixed.lastActive)
 	}
+	o.noticeStart(now, f.Replicas)
 	o.plan = decision.Decide(o.set, o.st, &f)
 	o.decided = true
 	if o.plan.Replicas != f.Replicas && !o.acting && !now.Before(o.retryAt) {
@@ -112,6 +115,14 @@ func (o *object) decide(now time.Time) {
 		o.act(now)
 	}
 	o.report(now)
+}
+
+// noticeStart takes it for work when someone else starts a workload that rested: a release does, to see it serve.
+func (o *object) noticeStart(now time.Time, replicas int32) {
+	if o.shown.resting && replicas > o.last {
+		o.st.LastActive = now
+	}
+	o.last = replicas
 }
 
 // facts are what the decision is to know; false while the number of pods is not known.
@@ -211,7 +222,7 @@ func sameMetrics(have []decision.Metric, sources []*source, snaps []snapshot) bo
 func (o *object) inherit(old *object) {
 	old.mu.Lock()
 	defer old.mu.Unlock()
-	o.st, o.heldAt, o.expected, o.asked, o.shown = old.st, old.heldAt, old.expected, old.asked, old.shown
+	o.st, o.heldAt, o.expected, o.asked, o.shown, o.last = old.st, old.heldAt, old.expected, old.asked, old.shown, old.last
 }
 
 // demandAt is when the demand was observed that the plan answers.
