@@ -46,10 +46,20 @@ func startPlane(t testing.TB, endpoints map[string][]string, documents ...string
 
 func newPlane(t testing.TB) *plane {
 	t.Helper()
+	return newPlaneOn(t, loopback(t))
+}
+
+func loopback(t testing.TB) net.Listener {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
+	return l
+}
+
+func newPlaneOn(t testing.TB, l net.Listener) *plane {
+	t.Helper()
 	transport := &http.Transport{MaxIdleConnsPerHost: 64}
 	p := &plane{
 		t: t, address: l.Addr().String(), addresses: map[string]addresses{},

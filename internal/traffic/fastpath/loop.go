@@ -199,7 +199,7 @@ func (l *loop) acceptSome() {
 		switch err {
 		case nil:
 			l.take(accepted{fd: fd, peer: peerName(from)})
-		case unix.EAGAIN:
+		case unix.EAGAIN, unix.EINVAL: // the latter once the socket is shut
 			return
 		case unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM:
 			// The kernel would report the same connection again at once.

@@ -71,6 +71,8 @@ func (s *Server) Close() error {
 	s.closing.Do(func() {
 		err = s.listener.Close()
 		s.tell(func(l *loop) { l.inbox.drain = true })
+		// The loops hold the socket as well: it must refuse from now on, not let connections wait.
+		_ = unix.Shutdown(s.socket, unix.SHUT_RD)
 		s.handed.close()
 	})
 	return err

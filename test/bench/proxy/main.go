@@ -1,7 +1,7 @@
 // Command proxy measures proxies side by side: ours, HAProxy, nginx, Traefik and Caddy bring the same answers of 1 KiB
 // from the same backend, each on one core of its own, with the load generator and the backend on another.
 //
-//	go run ./test/bench/proxy [-rounds 5] [-seconds 3] [-connections 32,256] [-peers haproxy,nginx,traefik,caddy]
+//	go run ./test/bench/proxy [-rounds 5] [-seconds 3] [-connections 32,256] [-peers haproxy,nginx,traefik,caddy] [-idle 10000]
 //
 // It needs haproxy, nginx and wrk, and two processors. Traefik and Caddy are built from their modules the first time,
 // which takes minutes. All runs on loopback; rounds are interleaved, so that a disturbance hits all alike. What counts
@@ -29,6 +29,7 @@ func main() {
 	flag.IntVar(&o.seconds, "seconds", 3, "length of one measurement")
 	connections := flag.String("connections", "32,256", "numbers of connections to measure with")
 	peers := flag.String("peers", "haproxy,nginx,traefik,caddy", "proxies to measure beside ours")
+	flag.IntVar(&o.idle, "idle", 10000, "idle connections to keep open to ours at the end; 0 for none")
 	flag.StringVar(&o.gateway, "gateway", "", "our gateway's program; built if empty")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -45,6 +46,7 @@ func main() {
 
 type options struct {
 	rounds, seconds int
+	idle            int
 	connections     []int
 	peers           []string
 	gateway         string
@@ -86,6 +88,13 @@ func run(ctx context.Context, o options) error {
 			return err
 		}
 		result = append(result, report(s.proxies, all, n)...)
+	}
+	if o.idle > 0 {
+		fields, err := s.idle(ctx, s.proxies[0], o.idle)
+		if err != nil {
+			return err
+		}
+		result = append(result, fields)
 	}
 	fmt.Println(strings.Join(result, " "))
 	return nil
