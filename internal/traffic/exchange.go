@@ -52,9 +52,6 @@ func serveEntry(proxy *httputil.ReverseProxy, l *live, e *entry, w http.Response
 	ctx := x.total.start(context.WithValue(r.Context(), exchangeKey{}, x), x.rule.timeout, errRequestTimeout)
 	defer x.finish()
 	x.request.pace.start(w, r, started, x.backend.shared.bodyGrace)
-	if lastOfConnection(r) {
-		w.Header().Set("Connection", "close")
-	}
 	x.copyTo = chosenMirrors(l, x.rule.mirrors, x.target.mirrors)
 	proxy.ServeHTTP(w, r.WithContext(ctx))
 }

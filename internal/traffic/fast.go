@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"reflect"
+	"runtime"
 	"strings"
 	"sync"
 	"time"
@@ -19,12 +20,18 @@ import (
 
 // accelerate puts the raw path in front of the path on net/http: it accepts the connections of the listener, serves the
 // plain requests and passes all else on. What it cannot take over is returned as it came.
-func (g *Gateway) accelerate(l net.Listener) net.Listener {
+//
+// The platform's socket has a loop per processor; that of one Gateway has one loop, because there may be many.
+func (g *Gateway) accelerate(l net.Listener, key SocketKey) net.Listener {
 	tcp, ok := l.(*net.TCPListener)
 	if !ok {
 		return l
 	}
-	front, err := fastpath.Listen(tcp, &rawRouter{gateway: g})
+	loops := 1
+	if key == (SocketKey{}) {
+		loops = runtime.GOMAXPROCS(0)
+	}
+	front, err := fastpath.Listen(tcp, &rawRouter{gateway: g, socket: key}, loops)
 	if err != nil {
 		g.log.Warn("plain requests are served on the slower path", "err", err)
 		return l
@@ -43,6 +50,7 @@ func finishRaw(ctx context.Context, l net.Listener) error {
 // rawRouter brings the requests of the raw path to the same table, endpoints and counters as the others.
 type rawRouter struct {
 	gateway   *Gateway
+	socket    SocketKey
 	exchanges sync.Pool // of *rawExchange
 	lookups   sync.Pool // of *rawLookup
 }
@@ -139,7 +147,11 @@ func (r *rawRouter) lookup(t *Table, q *fastpath.Request) *entry {
 	if t.asksHeaders {
 		l.fill(q)
 	}
-	e := t.lookup(requestHost(l.request.Host), text(q.Path), &l.request)
+	host := requestHost(l.request.Host)
+	var e *entry
+	if at := t.sockets[r.socket]; at != nil && !at.secure {
+		e = at.find(host).lookup(host, text(q.Path), &l.request)
+	}
 	if t.asksHeaders {
 		clear(l.request.Header)
 	}

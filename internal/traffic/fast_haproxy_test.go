@@ -119,9 +119,9 @@ var same = []string{"plain", "body", "pipelined", "pipelined bodies", "chunked",
 const sentinel = "GET /sentinel HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"
 
 // FuzzAgainstHAProxy compares what reaches a backend with what HAProxy sends: the same requests with the same bodies, or
-// the first of them only.
+// fewer of them.
 func FuzzAgainstHAProxy(f *testing.F) {
-	theirs, ours := newRecorder(f, recorded), newRecorder(f, recorded)
+	theirs, ours := newRawBackend(f, recorded), newRawBackend(f, recorded)
 	haproxy := startHAProxy(f, theirs.address)
 	p := startPlane(f, web(ours.address), base, httpRoute("r", toWeb))
 	var raws []string
@@ -149,21 +149,42 @@ func FuzzAgainstHAProxy(f *testing.F) {
 
 const recorded = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
+// laxer are requests that the gateway forwards and HAProxy does not, and why that is right.
+var laxer = map[string]string{
+	"absolute form, other host": "the backend gets the target's host as Host: RFC 9112 section 3.2.2 says that it wins",
+}
+
 func compare(raw string, theirs, ours []string) string {
-	if len(ours) > len(theirs) {
-		return fmt.Sprintf("the gateway sent %q, HAProxy %q", ours, theirs)
-	}
-	for i := range ours {
-		if ours[i] != theirs[i] {
-			return fmt.Sprintf("the gateway sent %q, HAProxy %q", ours, theirs)
+	for name := range laxer {
+		if ambiguous[name] == raw {
+			return ""
 		}
 	}
+	if !subsequence(ours, theirs) {
+		return fmt.Sprintf("the gateway sent %q, HAProxy %q", ours, theirs)
+	}
 	for _, name := range same {
-		if ambiguous[name] == raw && len(ours) != len(theirs) {
+		if ambiguous[name] == raw && !slices.Equal(withoutSentinel(ours), withoutSentinel(theirs)) {
 			return fmt.Sprintf("the gateway sent only %q, HAProxy %q", ours, theirs)
 		}
 	}
 	return ""
+}
+
+// withoutSentinel leaves out what came behind the request: the gateway may have closed the connection.
+func withoutSentinel(all []string) []string {
+	return slices.DeleteFunc(slices.Clone(all), func(r string) bool { return r == "GET /sentinel " })
+}
+
+// subsequence says that all of few are in many, in this order: a request that was refused does not change how the next
+// is read.
+func subsequence(few, many []string) bool {
+	for _, m := range many {
+		if len(few) > 0 && few[0] == m {
+			few = few[1:]
+		}
+	}
+	return len(few) == 0
 }
 
 // requestsIn is method, path and body of each request. The absolute form is as good as the path.
@@ -191,7 +212,7 @@ func sendAll(address, text string) {
 		return
 	}
 	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(time.Second))
+	_ = c.SetDeadline(time.Now().Add(3 * time.Second))
 	if _, err := io.WriteString(c, text); err == nil {
 		_, _ = io.Copy(io.Discard, c)
 	}

@@ -3,30 +3,33 @@ package traffic
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/textproto"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
 
-// recorder is a backend that keeps the bytes of each request and answers with fixed bytes.
-type recorder struct {
+// rawBackend is a backend that keeps the bytes of each request and answers with fixed bytes.
+type rawBackend struct {
 	address string
 	mu      sync.Mutex
 	seen    []string
 	answer  string
 }
 
-func newRecorder(t testing.TB, answer string) *recorder {
+func newRawBackend(t testing.TB, answer string) *rawBackend {
 	t.Helper()
 	l := loopback(t)
-	r := &recorder{address: l.Addr().String(), answer: answer}
+	r := &rawBackend{address: l.Addr().String(), answer: answer}
 	t.Cleanup(func() { _ = l.Close() })
 	go func() {
 		for {
@@ -40,16 +43,20 @@ func newRecorder(t testing.TB, answer string) *recorder {
 	return r
 }
 
-func (r *recorder) serve(c net.Conn) {
+func (r *rawBackend) serve(c net.Conn) {
 	defer c.Close()
 	in := bufio.NewReader(c)
 	for {
 		text, err := readRawRequest(in)
-		if text != "" {
-			r.mu.Lock()
-			r.seen = append(r.seen, text)
-			r.mu.Unlock()
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) {
+			return // broken off: no backend acts on it
 		}
+		if err != nil {
+			text = fmt.Sprintf("MALFORMED %v\r\n\r\n%s", err, text)
+		}
+		r.mu.Lock()
+		r.seen = append(r.seen, text)
+		r.mu.Unlock()
 		if err != nil {
 			return
 		}
@@ -60,7 +67,7 @@ func (r *recorder) serve(c net.Conn) {
 }
 
 // take returns what came since the last call.
-func (r *recorder) take() []string {
+func (r *rawBackend) take() []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	seen := r.seen
@@ -101,11 +108,11 @@ func readRawRequest(in *bufio.Reader) (string, error) {
 	case len(encodings) == 1:
 		return readRawChunks(in, &text)
 	case len(lengths) == 1:
-		n := int64(0)
-		if _, err := fmt.Sscanf(lengths[0], "%d", &n); err != nil || fmt.Sprint(n) != lengths[0] {
+		n, err := strconv.ParseUint(lengths[0], 10, 62) // digits only, by its definition
+		if err != nil {
 			return text.String(), fmt.Errorf("length %q", lengths[0])
 		}
-		_, err := io.CopyN(&text, in, n)
+		_, err = io.CopyN(&text, in, int64(n))
 		return text.String(), err
 	}
 	return text.String(), nil
@@ -122,14 +129,26 @@ func readRawChunks(in *bufio.Reader, text *bytes.Buffer) (string, error) {
 		if _, err := fmt.Sscanf(line, "%x\r\n", &n); err != nil {
 			return text.String(), fmt.Errorf("chunk size %q", line)
 		}
+		if n == 0 {
+			return text.String(), skipTrailer(in)
+		}
 		if _, err := io.CopyN(text, in, n); err != nil {
 			return text.String(), err
 		}
 		if end, err := in.ReadString('\n'); err != nil || end != "\r\n" {
 			return text.String(), fmt.Errorf("end of a chunk %q: %w", end, err)
 		}
-		if n == 0 {
-			return text.String(), nil
+	}
+}
+
+func skipTrailer(in *bufio.Reader) error {
+	for {
+		line, err := in.ReadString('\n')
+		if err != nil || line == "\r\n" {
+			return err
+		}
+		if !strings.HasSuffix(line, "\r\n") {
+			return fmt.Errorf("line %q of a trailer", line)
 		}
 	}
 }
@@ -207,7 +226,7 @@ func TestBothPathsDoTheSame(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			var requests, answers [2]string
 			for i, l := range []net.Listener{loopback(t), struct{ net.Listener }{loopback(t)}} {
-				backend := newRecorder(t, c.answer)
+				backend := newRawBackend(t, c.answer)
 				p := newPlaneOn(t, l)
 				p.gateway.privateCookie = "private"
 				p.addresses["shop/web:80"] = addresses{ready: []string{backend.address}}
@@ -230,7 +249,7 @@ func TestBothPathsDoTheSame(t *testing.T) {
 
 // TestRawPathIsTaken sees that plain requests do not go over net/http, and that their accounts are kept.
 func TestRawPathIsTaken(t *testing.T) {
-	backend := newRecorder(t, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+	backend := newRawBackend(t, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
 	p := startPlane(t, web(backend.address), base, httpRoute("r", toWeb))
 	for range 3 {
 		p.expect(200, "ok", "GET", "/")

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httputil"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -142,7 +143,7 @@ func (g *Gateway) updateEndpoints(namespace, service string, find func(BackendKe
 // manager.Runnable.
 func (g *Gateway) Start(ctx context.Context) error {
 	server := g.newServer(g)
-	listener := g.accelerate(g.listener)
+	listener := g.accelerate(g.listener, SocketKey{})
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(g.connections.listen(listener)) }()
 	select {
@@ -172,11 +173,21 @@ func (g *Gateway) serve(socket SocketKey, w http.ResponseWriter, r *http.Request
 	if isGRPC(r) {
 		w = grpcWriter{w}
 	}
+	if lastOfConnection(r) {
+		w.Header().Set("Connection", "close")
+	}
 	path, err := requestPath(r.URL)
-	if err == nil && r.Method == http.MethodConnect {
+	switch {
+	case err != nil:
+	case r.Method == http.MethodConnect:
 		err = errConnect
+	case strings.Contains(r.RequestURI, "#"):
+		err = errFragment
 	}
 	if err != nil {
+		if r.ProtoMajor == 1 { // what follows is not to be trusted
+			w.Header().Set("Connection", "close")
+		}
 		g.refuse(w, started, http.StatusBadRequest, err.Error())
 		return
 	}

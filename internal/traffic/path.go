@@ -10,6 +10,7 @@ import (
 var (
 	errPathForm     = errors.New("the path must start with a slash")
 	errDotSegment   = errors.New(`the path has a "." or ".." segment: send it without`)
+	errFragment     = errors.New("the target has a fragment")
 	errPathEncoding = errors.New("the path is not encoded correctly")
 )
 

@@ -40,7 +40,8 @@ type sockets struct {
 type socket struct {
 	key      SocketKey
 	gateway  *Gateway
-	listener net.Listener
+	front    net.Listener // takes the plain requests of what it accepts
+	listener net.Listener // accepts what front leaves
 	server   *http.Server
 	accepted chan net.Conn
 	// closed ends the accepting of connections, drained the streams.
@@ -86,7 +87,8 @@ func (s *sockets) listen(key SocketKey) (*socket, error) {
 	if err != nil {
 		return nil, reason(err)
 	}
-	one := &socket{key: key, gateway: s.gateway, listener: s.gateway.connections.listen(l), accepted: make(chan net.Conn)}
+	front := s.gateway.accelerate(l, key)
+	one := &socket{key: key, gateway: s.gateway, front: front, listener: s.gateway.connections.listen(front), accepted: make(chan net.Conn)}
 	one.closed, one.close = context.WithCancel(context.Background())
 	one.drained, one.drain = context.WithCancel(context.Background())
 	one.server = s.gateway.newServer(one)
@@ -192,7 +194,7 @@ func (s *sockets) shutdown(ctx context.Context) error {
 func (o *socket) stop(ctx context.Context) error {
 	o.close()
 	_ = o.listener.Close()
-	err := o.server.Shutdown(ctx)
+	err := errors.Join(o.server.Shutdown(ctx), finishRaw(ctx, o.front))
 	finished := make(chan struct{})
 	go func() { o.streams.Wait(); close(finished) }()
 	select {

@@ -88,7 +88,7 @@ func start(t *testing.T, configure func(*fixedRouter), handle func(net.Conn, *bu
 	go accept(s.backend, handle)
 	front := listen(t)
 	s.address = front.Addr().String()
-	if s.server, err = Listen(front.(*net.TCPListener), s.router); err != nil {
+	if s.server, err = Listen(front.(*net.TCPListener), s.router, 2); err != nil {
 		t.Fatal(err)
 	}
 	reference := &http.Server{ConnState: ConnState, Handler: http.HandlerFunc(s.serveReference)}

@@ -62,6 +62,9 @@ const maxHead = 16 << 10
 // the reference path then takes it or answers why not.
 func (r *Request) parse(b []byte) verdict {
 	*r = Request{fields: r.fields[:0]}
+	if len(b) > 0 && (b[0] < 'A' || b[0] > 'Z') {
+		return refused // such as TLS, whose first message need not have a line feed
+	}
 	end := bytes.IndexByte(b, '\n')
 	if end < 0 {
 		return shortOf(b)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"runtime"
 	"sync"
 	"sync/atomic"
 
@@ -26,13 +25,13 @@ type Server struct {
 	closing  sync.Once
 }
 
-// Listen takes over a listener and serves it at once, with as many loops as the process has processors for Go.
-func Listen(l *net.TCPListener, router Router) (*Server, error) {
+// Listen takes over a listener and serves it at once, with this many loops. Each uses one processor at most, and sleeps
+// in a thread of its own.
+func Listen(l *net.TCPListener, router Router, n int) (*Server, error) {
 	socket, err := listenerSocket(l)
 	if err != nil {
 		return nil, fmt.Errorf("duplicating the socket of %s: %w", l.Addr(), err)
 	}
-	n := runtime.GOMAXPROCS(0)
 	s := &Server{router: router, listener: l, socket: socket, load: make([]atomic.Int64, n), stopped: make(chan struct{})}
 	s.handed.filled.L = &s.handed.mu
 	err = inherit(socket)
