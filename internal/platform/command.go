@@ -15,13 +15,14 @@ import (
 	"github.com/escale-dev/escale/internal/engine/network/private"
 	"github.com/escale-dev/escale/internal/engine/node"
 	"github.com/escale-dev/escale/internal/engine/priority"
+	"github.com/escale-dev/escale/internal/traffic/alone"
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 )
 
 // Commands are the commands that run the platform or a part of it in the calling process.
 func Commands(version string) []*cobra.Command {
-	return []*cobra.Command{upCommand(version), controlPlaneCommand()}
+	return []*cobra.Command{upCommand(version), controlPlaneCommand(), alone.Command()}
 }
 
 // upOptions are the flags of `escale up`.

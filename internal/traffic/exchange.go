@@ -41,7 +41,7 @@ var (
 )
 
 // serveEntry answers a request by the rule of e.
-func serveEntry(proxy *httputil.ReverseProxy, l *live, e *entry, w http.ResponseWriter, r *http.Request, started time.Time) {
+func (g *Gateway) serveEntry(l *live, e *entry, w http.ResponseWriter, r *http.Request, started time.Time) {
 	x := &exchange{entry: e, rule: e.rule}
 	if x.answerByRule(w, r) {
 		x.begin(l.series[e.rule.series], nil, started)
@@ -53,7 +53,7 @@ func serveEntry(proxy *httputil.ReverseProxy, l *live, e *entry, w http.Response
 	defer x.finish()
 	x.request.pace.start(w, r, started, x.backend.shared.bodyGrace)
 	x.copyTo = chosenMirrors(l, x.rule.mirrors, x.target.mirrors)
-	proxy.ServeHTTP(w, r.WithContext(ctx))
+	g.proxy.ServeHTTP(w, r.WithContext(ctx))
 }
 
 // answerByRule answers what needs no backend, and chooses the target of the rest.

@@ -66,7 +66,7 @@ type rawExchange struct {
 // Route implements fastpath.Router.
 func (r *rawRouter) Route(q *fastpath.Request, x *fastpath.Exchange) fastpath.Way {
 	live := r.gateway.live.Load()
-	if live == nil || r.hasPrivateCookie(q) {
+	if live == nil || r.gateway.draining.Load() || r.hasPrivateCookie(q) {
 		return fastpath.Lend
 	}
 	e := r.lookup(live.table, q)

@@ -29,6 +29,9 @@ type Gateway struct {
 
 	connections *connections
 
+	draining atomic.Bool
+	statuses *pending
+
 	privateCookie string // is not forwarded; empty for none
 	sockets       *sockets
 
@@ -173,7 +176,7 @@ func (g *Gateway) serve(socket SocketKey, w http.ResponseWriter, r *http.Request
 	if isGRPC(r) {
 		w = grpcWriter{w}
 	}
-	if lastOfConnection(r) {
+	if lastOfConnection(r) || g.draining.Load() {
 		w.Header().Set("Connection", "close")
 	}
 	path, err := requestPath(r.URL)
@@ -209,7 +212,7 @@ func (g *Gateway) serve(socket SocketKey, w http.ResponseWriter, r *http.Request
 		g.refuse(w, started, http.StatusNotFound, fmt.Sprintf("no route for host %q and path %q", host, path))
 		return
 	}
-	serveEntry(g.proxy, live, e, w, r, started)
+	g.serveEntry(live, e, w, r, started)
 }
 
 var errConnect = errors.New("the method CONNECT is not supported")

@@ -47,6 +47,8 @@ type Deps struct {
 	Hold time.Duration
 	// Web serves the Traffic pages. It may be nil.
 	Web *portal.Server
+	// Passive: another gateway writes statuses, until Gateway.WriteStatuses says otherwise.
+	Passive bool
 	// Timeline receives a record when a route or Gateway is accepted or refused. It may be nil.
 	Timeline *timeline.Timeline
 	// Log is for people who run the platform.
@@ -88,6 +90,8 @@ func Setup(d Deps) (*Gateway, error) {
 	if err := d.Manager.Add(g); err != nil {
 		return nil, fmt.Errorf("setting up the gateway: %w", err)
 	}
+	g.statuses = s.statuses
+	g.WriteStatuses(!d.Passive)
 	d.Signals.AddTraffic(g)
 	if d.Web != nil {
 		s.addPages(d.Web, d.Signals)

@@ -35,6 +35,8 @@ type pending struct {
 	mu     sync.Mutex
 	latest Statuses
 	queue  workqueue.TypedRateLimitingInterface[objectRef]
+	// passive: another gateway writes them.
+	passive bool
 }
 
 func newPending() *pending { return &pending{} }
@@ -44,7 +46,9 @@ func (p *pending) start(_ context.Context, q workqueue.TypedRateLimitingInterfac
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.queue = q
-	p.enqueue(Statuses{})
+	if !p.passive {
+		p.enqueue(Statuses{})
+	}
 	return nil
 }
 
@@ -54,7 +58,7 @@ func (p *pending) publish(s Statuses) {
 	defer p.mu.Unlock()
 	before := p.latest
 	p.latest = s
-	if p.queue != nil {
+	if p.queue != nil && !p.passive {
 		p.enqueue(before)
 	}
 }
@@ -85,6 +89,9 @@ func enqueueChanged[S any](q workqueue.TypedRateLimitingInterface[objectRef], ki
 func (p *pending) statuses() Statuses {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.passive { // what was queued before is another's now
+		return Statuses{}
+	}
 	return p.latest
 }
 
