@@ -17,7 +17,7 @@ import (
 // connections are those from outside that the path on net/http serves, over all sockets. There is a limit to how many;
 // when it is reached, those that have been without a request for longest make room.
 type connections struct {
-	limit int
+	limit atomic.Int64
 
 	mu      sync.Mutex
 	open    map[*clientConn]struct{}
@@ -26,17 +26,19 @@ type connections struct {
 }
 
 func newConnections() *connections {
-	return &connections{limit: connectionLimit(), open: map[*clientConn]struct{}{}}
+	c := &connections{open: map[*clientConn]struct{}{}}
+	c.limit.Store(connectionLimit())
+	return c
 }
 
 // connectionLimit is maxConnections, or less where the process may not have so many files: each connection from outside
 // can need one to a pod, and the process has others.
-func connectionLimit() int {
+func connectionLimit() int64 {
 	var files unix.Rlimit
 	if unix.Getrlimit(unix.RLIMIT_NOFILE, &files) != nil {
 		return maxConnections
 	}
-	return int(min(maxConnections, max(files.Cur*2/5, 64)))
+	return int64(min(maxConnections, max(files.Cur*2/5, 64)))
 }
 
 // listen limits the connections that a listener accepts.
@@ -65,15 +67,16 @@ func (l *limitedListener) Accept() (net.Conn, error) {
 
 // admit takes a connection in, if need be in the place of others.
 func (c *connections) admit(conn *clientConn) bool {
+	limit := int(c.limit.Load())
 	c.mu.Lock()
 	var out []*clientConn
-	if len(c.open) >= c.limit {
-		out = c.longestResting()
+	if len(c.open) >= limit {
+		out = c.longestResting(limit/64 + 1)
 	}
 	for _, old := range out {
 		delete(c.open, old)
 	}
-	ok := len(c.open) < c.limit
+	ok := len(c.open) < limit
 	if ok {
 		c.open[conn] = struct{}{}
 	}
@@ -88,9 +91,9 @@ func (c *connections) admit(conn *clientConn) bool {
 	return ok
 }
 
-// longestResting is up to one in sixty-four of the connections: those without a request for longest. Finding them takes
-// a look at all, so it is worth finding more than one.
-func (c *connections) longestResting() []*clientConn {
+// longestResting is up to n connections: those without a request for longest. Finding them takes a look at all, so it is
+// worth finding more than one.
+func (c *connections) longestResting(n int) []*clientConn {
 	type resting struct {
 		conn  *clientConn
 		since int64
@@ -102,8 +105,8 @@ func (c *connections) longestResting() []*clientConn {
 		}
 	}
 	slices.SortFunc(all, func(a, b resting) int { return cmp.Compare(a.since, b.since) })
-	out := make([]*clientConn, 0, c.limit/64+1)
-	for _, r := range all[:min(len(all), c.limit/64+1)] {
+	out := make([]*clientConn, 0, n)
+	for _, r := range all[:min(len(all), n)] {
 		out = append(out, r.conn)
 	}
 	return out

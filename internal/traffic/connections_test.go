@@ -145,9 +145,7 @@ func TestNothingFollowsAnAmbiguousRequest(t *testing.T) {
 
 func TestTooManyConnections(t *testing.T) {
 	p := startPlane(t, web(backendServer(t, describe)), base, httpRoute("r", throughNetHTTP))
-	p.gateway.connections.mu.Lock()
-	p.gateway.connections.limit = 3
-	p.gateway.connections.mu.Unlock()
+	p.gateway.connections.limit.Store(3)
 	const request = "GET / HTTP/1.1\r\nHost: a.test\r\n\r\n"
 	answered := func(c net.Conn) bool {
 		res, err := http.ReadResponse(bufio.NewReader(c), nil)
@@ -185,7 +183,8 @@ func TestTooManyConnections(t *testing.T) {
 }
 
 func TestConnectionsInUseStay(t *testing.T) {
-	c := &connections{limit: 2, open: map[*clientConn]struct{}{}}
+	c := newConnections()
+	c.limit.Store(2)
 	for range 2 {
 		if !c.admit(&clientConn{}) { // never resting
 			t.Fatal("refused below the limit")

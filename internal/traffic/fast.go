@@ -36,6 +36,8 @@ func (g *Gateway) accelerate(l net.Listener, key SocketKey) net.Listener {
 		g.log.Warn("plain requests are served on the slower path", "err", err)
 		return l
 	}
+	front.SetLimit(int(g.connections.limit.Load()))
+	g.front.Store(front)
 	return front
 }
 

@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/escale-dev/escale/internal/traffic/fastpath"
 	"github.com/escale-dev/escale/internal/traffic/view"
 )
 
@@ -28,6 +29,7 @@ type Gateway struct {
 	unrouted  series
 
 	connections *connections
+	front       atomic.Pointer[fastpath.Server] // the raw path; nil without
 
 	draining atomic.Bool
 	statuses *pending

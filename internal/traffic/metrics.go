@@ -113,7 +113,7 @@ var (
 	heldDesc          = desc("held", "Requests that wait for an endpoint.", "backend")
 	holdsDesc         = desc("holds_total", "Requests that had to wait for an endpoint.", "backend")
 	deniedDesc        = desc("retries_denied_total", "Requests not sent again because the retry budget was spent.", "backend")
-	connectionsDesc   = desc("connections", "Connections from outside, by state: idle ones have no request.", "state")
+	connectionsDesc   = desc("connections", "Connections from outside: on the raw path, and on the other one with a request (active) or without (idle).", "state")
 	turnedAwayDesc    = desc("connections_turned_away_total", "Connections closed because there were too many: idle ones, or new ones.", "state")
 	breakerDesc       = desc("breaker_open", "1 while the backend has as many requests as it may have: in flight, or pending.", "backend", "breaker")
 )
@@ -141,7 +141,7 @@ func (collector) Describe(ch chan<- *prometheus.Desc) {
 func (c collector) Collect(ch chan<- prometheus.Metric) {
 	out := metricSink(ch)
 	c.gateway.unrouted.collect(out, SeriesKey{})
-	c.gateway.connections.collect(out)
+	c.gateway.collectConnections(out)
 	live := c.gateway.live.Load()
 	if live == nil {
 		return
@@ -266,10 +266,18 @@ func (s *backendSum) add(b *backend, now time.Time) {
 	}
 }
 
-func (c *connections) collect(out metricSink) {
-	open, resting := c.count()
+// collectConnections tells of the connections of both paths.
+func (g *Gateway) collectConnections(out metricSink) {
+	open, resting := g.connections.count()
+	evicted, refused := g.connections.evicted.Load(), g.connections.refused.Load()
+	raw := 0
+	if front := g.front.Load(); front != nil {
+		n, old, fresh := front.Count()
+		raw, evicted, refused = n, evicted+old, refused+fresh
+	}
+	out.gauge(connectionsDesc, int64(raw), "raw")
 	out.gauge(connectionsDesc, int64(open-resting), "active")
 	out.gauge(connectionsDesc, int64(resting), "idle")
-	out.counter(turnedAwayDesc, c.evicted.Load(), "idle")
-	out.counter(turnedAwayDesc, c.refused.Load(), "new")
+	out.counter(turnedAwayDesc, evicted, "idle")
+	out.counter(turnedAwayDesc, refused, "new")
 }

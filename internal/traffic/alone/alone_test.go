@@ -79,26 +79,22 @@ func (c *cluster) apply(documents string) {
 
 // member is a gateway that runs.
 type member struct {
-	requests, health string
-	stop             context.CancelFunc
-	ended            chan error
+	health string
+	stop   context.CancelFunc
+	ended  chan error
 }
 
 func (c *cluster) start(name string, drain time.Duration) *member {
 	c.t.Helper()
-	listen := func() net.Listener {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			c.t.Fatal(err)
-		}
-		return l
+	health, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		c.t.Fatal(err)
 	}
-	requests, health := listen(), listen()
 	ctx, stop := context.WithCancel(context.Background())
-	m := &member{requests: requests.Addr().String(), health: health.Addr().String(), stop: stop, ended: make(chan error, 1)}
+	m := &member{health: health.Addr().String(), stop: stop, ended: make(chan error, 1)}
 	go func() {
 		m.ended <- Run(ctx, Config{
-			Cluster: c.config, Listener: requests, Health: health, Namespace: namespace, Name: name, Drain: drain,
+			Cluster: c.config, Address: net.IPv4(127, 0, 0, 1), Health: health, Namespace: namespace, Name: name, Drain: drain,
 			Log: slog.New(slog.DiscardHandler),
 		})
 	}()
@@ -179,11 +175,21 @@ func (c *cluster) backend() {
 	}
 }
 
+func freePort(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return fmt.Sprint(l.Addr().(*net.TCPAddr).Port)
+}
+
 const gatewayAndRoute = `
 apiVersion: gateway.networking.k8s.io/v1
 kind: Gateway
 metadata: {name: edge, namespace: default}
-spec: {gatewayClassName: escale, listeners: [{name: http, port: 80, protocol: HTTP}]}
+spec: {gatewayClassName: escale, listeners: [{name: http, port: PORT, protocol: HTTP}]}
 ---
 ` + routeText
 
@@ -198,30 +204,37 @@ spec: {parentRefs: [{name: edge}], hostnames: [first.test], rules: [{backendRefs
 func TestGatewaysAlone(t *testing.T) {
 	c := startCluster(t)
 	c.backend()
-	c.apply(gatewayAndRoute)
+	port := freePort(t)
+	requests := "127.0.0.1:" + port
+	c.apply(strings.ReplaceAll(gatewayAndRoute, "PORT", port))
 	a := c.start("a", 0)
 	c.eventually("the first gateway to be ready", func() bool {
 		res, _ := get(a.health, "/readyz", "")
 		return res != nil && res.StatusCode == 200
 	})
 	c.eventually("the route to be accepted", func() bool { return c.accepted("first") })
-	if res, body := get(a.requests, "/", "first.test"); res == nil || res.StatusCode != 200 || !strings.HasPrefix(body, "web") {
+	if res, body := get(requests, "/", "first.test"); res == nil || res.StatusCode != 200 || !strings.HasPrefix(body, "web") {
 		t.Errorf("got %v %q", res, body)
 	}
 	if _, body := get(a.health, "/metrics", ""); !strings.Contains(body, `escale_gateway_requests_total{backend="default/web:80",code="2xx",route="default/first"} 1`) {
 		t.Errorf("metrics: %s", body)
 	}
 
-	// A second one serves at once, and writes statuses when the first is gone.
+	// A second one serves and writes statuses when the first is gone. On a cluster it has the port of its own pod; here
+	// it has to wait for it.
 	b := c.start("b", 300*time.Millisecond)
-	c.eventually("the second gateway to answer", func() bool {
-		res, _ := get(b.requests, "/", "first.test")
+	c.eventually("the second gateway to be ready", func() bool {
+		res, _ := get(b.health, "/readyz", "")
 		return res != nil && res.StatusCode == 200
 	})
 	a.stop()
 	if err := <-a.ended; err != nil {
 		t.Errorf("the first gateway ended with: %v", err)
 	}
+	c.eventually("the second gateway to answer", func() bool {
+		res, _ := get(requests, "/", "first.test")
+		return res != nil && res.StatusCode == 200
+	})
 	c.apply(strings.ReplaceAll(routeText, "first", "second"))
 	c.eventually("the second gateway to write statuses", func() bool { return c.accepted("second") })
 
@@ -231,7 +244,7 @@ func TestGatewaysAlone(t *testing.T) {
 		res, _ := get(b.health, "/readyz", "")
 		return res != nil && res.StatusCode == 503
 	})
-	if res, body := get(b.requests, "/", "second.test"); res == nil || res.StatusCode != 200 || !res.Close {
+	if res, body := get(requests, "/", "second.test"); res == nil || res.StatusCode != 200 || !res.Close {
 		t.Errorf("while draining: %v %q, want 200 and the connection to be closed", res, body)
 	}
 	if err := <-b.ended; err != nil {

@@ -2,7 +2,6 @@ package alone
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -20,8 +19,9 @@ import (
 
 // options are the flags of `escale gateway`.
 type options struct {
-	kubeconfig, listen, health, namespace string
-	drain, hold                           time.Duration
+	kubeconfig, health, namespace string
+	address                       net.IP
+	drain, hold                   time.Duration
 }
 
 // Command is `escale gateway`.
@@ -31,8 +31,8 @@ func Command() *cobra.Command {
 		Use:   "gateway",
 		Short: "Run the gateway alone, for any Kubernetes cluster",
 		Long: `Run the gateway alone: it serves the Gateways of class "escale" (controller escale.dev/gateway) and their routes of a
-Kubernetes cluster, as the platform's gateway does. As a pod it uses its service account, elsewhere name a cluster with
---kubeconfig. Several of them serve the same routes; one at a time writes statuses.`,
+Kubernetes cluster, as the platform's gateway does, at every port that a listener names. As a pod it uses its service
+account, elsewhere name a cluster with --kubeconfig. Several of them serve the same routes; one at a time writes statuses.`,
 		Example: `  # What to apply on another cluster
   escale gateway manifest --image registry.example.com/escale:1 | kubectl apply -f -
 
@@ -43,7 +43,7 @@ Kubernetes cluster, as the platform's gateway does. As a pod it uses its service
 	}
 	f := c.Flags()
 	f.StringVar(&o.kubeconfig, "kubeconfig", "", "the cluster; without it, that of the pod this runs in")
-	f.StringVar(&o.listen, "listen", ":8080", "where HTTP listeners are served")
+	f.IPVar(&o.address, "address", nil, "address that Gateways publish in their status, such as that of a load balancer")
 	f.StringVar(&o.health, "health", ":9090", "where /livez, /readyz and /metrics are served")
 	f.StringVar(&o.namespace, "lease-namespace", "", "namespace of the lease of the process that writes statuses (default: the pod's)")
 	f.DurationVar(&o.drain, "drain", 10*time.Second, "how long to take requests after being told to stop")
@@ -68,10 +68,6 @@ func (o *options) run(ctx context.Context, out io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("--health: %w", err)
 	}
-	l, err := net.Listen("tcp", o.listen)
-	if err != nil {
-		return errors.Join(fmt.Errorf("--listen: %w", err), health.Close())
-	}
 	namespace := o.namespace
 	if namespace == "" {
 		namespace = ownNamespace()
@@ -80,9 +76,9 @@ func (o *options) run(ctx context.Context, out io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("reading the host's name: %w", err)
 	}
-	log.Info("gateway started", "requests", l.Addr(), "health", health.Addr())
+	log.Info("gateway started", "health", health.Addr())
 	return Run(ctx, Config{
-		Cluster: cluster, Listener: l, Health: health, Namespace: namespace, Name: fmt.Sprintf("%s-%d", host, os.Getpid()),
+		Cluster: cluster, Address: o.address, Health: health, Namespace: namespace, Name: fmt.Sprintf("%s-%d", host, os.Getpid()),
 		Drain: o.drain, Hold: o.hold, Log: log,
 	})
 }

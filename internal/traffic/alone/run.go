@@ -29,8 +29,9 @@ import (
 type Config struct {
 	// Cluster is the API server; see Cluster.
 	Cluster *rest.Config
-	// Listener is the socket of HTTP listeners.
-	Listener net.Listener
+	// Address is what Gateways publish in their status: where clients reach this gateway, such as its load balancer. Nil
+	// for none.
+	Address net.IP
 	// Health serves /livez, /readyz and /metrics.
 	Health net.Listener
 	// Namespace holds the lease of the process that writes statuses, Name is what the lease says of this one.
@@ -101,7 +102,9 @@ func Run(ctx context.Context, c Config) error {
 	if err != nil {
 		return fmt.Errorf("connecting to the cluster: %w", err)
 	}
-	g, err := traffic.Setup(traffic.Deps{Manager: m, Listener: c.Listener, Hold: c.Hold, Passive: true, Log: c.Log})
+	g, err := traffic.Setup(traffic.Deps{
+		Manager: m, Listener: newNowhere(c.Address), Network: everywhere{}, Hold: c.Hold, Passive: true, Log: c.Log,
+	})
 	if err != nil {
 		return err
 	}

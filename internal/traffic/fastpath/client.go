@@ -28,6 +28,8 @@ type client struct {
 	state clientState
 	peer  string
 	timer timer
+	// waitsSince is when the last answer was through, or the connection came.
+	waitsSince time.Time
 
 	// ready says that the kernel may hold bytes, or the end, that were not read.
 	ready, hup bool
@@ -79,6 +81,7 @@ func (l *loop) serve(a accepted) {
 		_ = unix.Close(a.fd)
 		return
 	}
+	c.waitsSince = l.now
 	l.clients[c] = struct{}{}
 	l.server.load[l.id].Add(1)
 	if a.returned {
@@ -393,6 +396,7 @@ func (c *client) endAnswer() {
 func (c *client) await(data []byte) {
 	l := c.loop
 	c.state = waiting
+	c.waitsSince = l.now
 	l.timers.arm(&c.timer, l.now.Add(clientIdle))
 	if len(data) > 0 {
 		c.take(l.in[:copy(l.in, data)])

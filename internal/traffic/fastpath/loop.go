@@ -198,6 +198,10 @@ func (l *loop) acceptSome() {
 		fd, from, err := unix.Accept4(l.listener, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
 		switch err {
 		case nil:
+			if !l.admit() {
+				_ = unix.Close(fd)
+				continue
+			}
 			l.take(accepted{fd: fd, peer: peerName(from)})
 		case unix.EAGAIN, unix.EINVAL: // the latter once the socket is shut
 			return

@@ -19,6 +19,7 @@ type Server struct {
 	socket   int
 	loops    []*loop
 	load     []atomic.Int64 // connections of each loop
+	room     room
 	handed   queue
 	running  sync.WaitGroup
 	stopped  chan struct{}
