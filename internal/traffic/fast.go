@@ -36,14 +36,49 @@ func (g *Gateway) accelerate(l net.Listener, key SocketKey) net.Listener {
 		g.log.Warn("plain requests are served on the slower path", "err", err)
 		return l
 	}
-	front.SetLimit(int(g.connections.limit.Load()))
-	g.front.Store(front)
+	g.fronts.add(front, g.connections.limit.Load())
 	return front
 }
 
+// fronts are the raw paths of all sockets.
+type fronts struct {
+	mu   sync.Mutex
+	open map[*fastpath.Server]struct{}
+	room fastpath.Room
+}
+
+func (f *fronts) add(front *fastpath.Server, limit int64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.open == nil {
+		f.open = map[*fastpath.Server]struct{}{}
+		f.room.Limit = int(limit)
+	}
+	f.open[front] = struct{}{}
+	front.Bound(&f.room)
+}
+
+func (f *fronts) remove(front *fastpath.Server) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.open, front)
+}
+
+// connections is how many connections there are on the raw paths.
+func (f *fronts) connections() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	n := 0
+	for front := range f.open {
+		n += front.Open()
+	}
+	return n
+}
+
 // finishRaw waits for the requests on the raw path, if the listener has one.
-func finishRaw(ctx context.Context, l net.Listener) error {
+func (g *Gateway) finishRaw(ctx context.Context, l net.Listener) error {
 	if front, ok := l.(*fastpath.Server); ok {
+		defer g.fronts.remove(front)
 		return front.Shutdown(ctx)
 	}
 	return nil

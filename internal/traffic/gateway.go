@@ -14,7 +14,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/escale-dev/escale/internal/traffic/fastpath"
 	"github.com/escale-dev/escale/internal/traffic/view"
 )
 
@@ -29,7 +28,7 @@ type Gateway struct {
 	unrouted  series
 
 	connections *connections
-	front       atomic.Pointer[fastpath.Server] // the raw path; nil without
+	fronts      fronts
 
 	draining atomic.Bool
 	statuses *pending
@@ -160,7 +159,7 @@ func (g *Gateway) Start(ctx context.Context) error {
 	defer cancel()
 	others := make(chan error, 1)
 	go func() { others <- g.sockets.shutdown(draining) }()
-	if err := errors.Join(server.Shutdown(draining), finishRaw(draining, listener)); err != nil {
+	if err := errors.Join(server.Shutdown(draining), g.finishRaw(draining, listener)); err != nil {
 		return errors.Join(fmt.Errorf("requests still in flight after %s: %w", shutdownTimeout, err), server.Close(), <-others)
 	}
 	return <-others

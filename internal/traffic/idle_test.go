@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"testing"
 
+	"github.com/escale-dev/escale/internal/traffic/fastpath"
 	"golang.org/x/sys/unix"
 )
 
@@ -37,7 +38,12 @@ func TestTenThousandIdleConnections(t *testing.T) {
 			p := startPlane(t, web(backendServer(t, describe)), base, httpRoute("r", route))
 			p.expect(200, "", "GET", "/")
 			p.gateway.connections.limit.Store(idleConnections + 10)
-			p.gateway.front.Load().SetLimit(idleConnections + 10)
+			bounds := fastpath.Room{Limit: idleConnections + 10}
+			p.gateway.fronts.mu.Lock()
+			for front := range p.gateway.fronts.open {
+				front.Bound(&bounds)
+			}
+			p.gateway.fronts.mu.Unlock()
 			before := memoryInUse()
 			startIdleClients(t, p.address)
 			each := (memoryInUse() - before) / idleConnections

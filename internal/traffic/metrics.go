@@ -269,15 +269,9 @@ func (s *backendSum) add(b *backend, now time.Time) {
 // collectConnections tells of the connections of both paths.
 func (g *Gateway) collectConnections(out metricSink) {
 	open, resting := g.connections.count()
-	evicted, refused := g.connections.evicted.Load(), g.connections.refused.Load()
-	raw := 0
-	if front := g.front.Load(); front != nil {
-		n, old, fresh := front.Count()
-		raw, evicted, refused = n, evicted+old, refused+fresh
-	}
-	out.gauge(connectionsDesc, int64(raw), "raw")
+	out.gauge(connectionsDesc, int64(g.fronts.connections()), "raw")
 	out.gauge(connectionsDesc, int64(open-resting), "active")
 	out.gauge(connectionsDesc, int64(resting), "idle")
-	out.counter(turnedAwayDesc, evicted, "idle")
-	out.counter(turnedAwayDesc, refused, "new")
+	out.counter(turnedAwayDesc, g.connections.evicted.Load()+g.fronts.room.Evicted.Load(), "idle")
+	out.counter(turnedAwayDesc, g.connections.refused.Load()+g.fronts.room.Refused.Load(), "new")
 }

@@ -194,7 +194,7 @@ func (s *sockets) shutdown(ctx context.Context) error {
 func (o *socket) stop(ctx context.Context) error {
 	o.close()
 	_ = o.listener.Close()
-	err := errors.Join(o.server.Shutdown(ctx), finishRaw(ctx, o.front))
+	err := errors.Join(o.server.Shutdown(ctx), o.gateway.finishRaw(ctx, o.front))
 	finished := make(chan struct{})
 	go func() { o.streams.Wait(); close(finished) }()
 	select {

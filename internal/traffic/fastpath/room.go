@@ -5,41 +5,40 @@ import (
 	"sync/atomic"
 )
 
-// room bounds the connections of a server.
-type room struct {
-	limit            atomic.Int64 // 0 for none
-	evicted, refused atomic.Uint64
+// Room bounds the connections of servers.
+type Room struct {
+	// Limit is how many connections a server may have at once. When it has as many, those that have been without a request
+	// for longest are closed for new ones, and where all have one, the new ones are.
+	Limit int
+	// Evicted and Refused are how many were closed because there were too many: old ones without a request, and new ones.
+	Evicted, Refused atomic.Uint64
 }
 
-// SetLimit bounds how many connections there are at once; 0 for no bound. When there are as many, those that have been
-// without a request for longest are closed for new ones, and where all have one, the new ones are.
-func (s *Server) SetLimit(n int) { s.room.limit.Store(int64(n)) }
+// Bound gives the server's connections a limit. Without, they have none.
+func (s *Server) Bound(r *Room) { s.room.Store(r) }
 
-// Count is how many connections there are, and how many were closed because there were too many: old ones without a
-// request, and new ones.
-func (s *Server) Count() (open int, evicted, refused uint64) {
+// Open is how many connections there are.
+func (s *Server) Open() int {
+	var n int64
 	for i := range s.load {
-		open += int(s.load[i].Load())
+		n += s.load[i].Load()
 	}
-	return open, s.room.evicted.Load(), s.room.refused.Load()
+	return int(n)
 }
 
 // admit says whether one more connection may be taken in. It closes others for it if need be.
 func (l *loop) admit() bool {
-	limit := int(l.server.room.limit.Load())
-	if limit == 0 {
+	room := l.server.room.Load()
+	if room == nil || l.server.Open() < room.Limit {
 		return true
 	}
-	if open, _, _ := l.server.Count(); open < limit {
-		return true
-	}
-	out := l.longestWaiting(limit/64 + 1)
+	out := l.longestWaiting(room.Limit/64 + 1)
 	for _, c := range out {
 		c.close()
 	}
-	l.server.room.evicted.Add(uint64(len(out)))
+	room.Evicted.Add(uint64(len(out)))
 	if len(out) == 0 {
-		l.server.room.refused.Add(1)
+		room.Refused.Add(1)
 	}
 	return len(out) > 0
 }

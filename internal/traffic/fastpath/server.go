@@ -19,7 +19,7 @@ type Server struct {
 	socket   int
 	loops    []*loop
 	load     []atomic.Int64 // connections of each loop
-	room     room
+	room     atomic.Pointer[Room]
 	handed   queue
 	running  sync.WaitGroup
 	stopped  chan struct{}
