@@ -74,6 +74,11 @@ func applyObject(ctx context.Context, c client.Client, app v1alpha1.App, o *unst
 		return err
 	}
 	o.SetOwnerReferences(owners(app))
+	if o.GetKind() == "Deployment" && app.Spec.Scale != nil {
+		if err := handOver(ctx, c, o); err != nil {
+			return err
+		}
+	}
 	return put(ctx, c, o)
 }
 

@@ -105,6 +105,8 @@ func (f Facts) desired() int32 {
 		return 0
 	case f.App.Spec.Replicas != nil:
 		return *f.App.Spec.Replicas
+	case f.App.Spec.Scale != nil && f.Deployment != nil:
+		return max(ptr.Deref(f.Deployment.Spec.Replicas, 1), ptr.Deref(f.App.Spec.Scale.Min, defaultMin))
 	case f.Deployment != nil:
 		return ptr.Deref(f.Deployment.Spec.Replicas, 1)
 	}

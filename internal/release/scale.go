@@ -1,8 +1,10 @@
 package release
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 
 	"github.com/escale-dev/escale/api/v1alpha1"
@@ -99,6 +101,32 @@ func anyMap(m map[string]string) map[string]any {
 		out[k] = v
 	}
 	return out
+}
+
+// scaleOwner is the scaler's name in managed fields.
+const scaleOwner = client.FieldOwner("escale-scale")
+
+// handOver gives the number of pods of a Deployment to the scaler, before it is applied without one: the API server would
+// set a field that nobody owns any more to its default, one pod.
+func handOver(ctx context.Context, c client.Client, o *unstructured.Unstructured) error {
+	var have appsv1.Deployment
+	if err := c.Get(ctx, client.ObjectKeyFromObject(o), &have); err != nil {
+		return client.IgnoreNotFound(err)
+	}
+	ours := slices.ContainsFunc(have.ManagedFields, func(m metav1.ManagedFieldsEntry) bool {
+		return m.Manager == fieldOwner && m.FieldsV1 != nil && bytes.Contains(m.FieldsV1.Raw, []byte(`"f:replicas":`))
+	})
+	if !ours || have.Spec.Replicas == nil {
+		return nil
+	}
+	number := &unstructured.Unstructured{Object: map[string]any{"spec": map[string]any{"replicas": int64(*have.Spec.Replicas)}}}
+	number.SetGroupVersionKind(o.GroupVersionKind())
+	number.SetNamespace(o.GetNamespace())
+	number.SetName(o.GetName())
+	if err := c.Apply(ctx, client.ApplyConfigurationFromUnstructured(number), scaleOwner, client.ForceOwnership); err != nil {
+		return fmt.Errorf("handing the pods of Deployment %q to the scaler: %w", o.GetName(), err)
+	}
+	return nil
 }
 
 // Reasons of an App that is scaled and has no pod.

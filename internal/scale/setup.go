@@ -90,6 +90,7 @@ func Setup(d Deps) (*Scaler, error) {
 	if err := d.Manager.Add(s); err != nil {
 		return nil, fmt.Errorf("setting up scaling: %w", err)
 	}
+	d.Signals.AddExternal(s)
 	if d.Web != nil {
 		s.addPages(d.Web)
 	}
