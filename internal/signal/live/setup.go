@@ -10,6 +10,7 @@ import (
 	"net"
 
 	"github.com/escale-dev/escale/internal/signal"
+	"github.com/escale-dev/escale/internal/signal/calls"
 	"github.com/escale-dev/escale/internal/signal/metricsapi"
 	"github.com/escale-dev/escale/internal/signal/topology"
 	"github.com/escale-dev/escale/internal/signal/usage"
@@ -43,6 +44,9 @@ func Setup(ctx context.Context, d Deps) (*signal.Store, error) {
 	source, closeSource := usageSource(d)
 	tracker := usage.NewTracker(source, index)
 	config := signal.Config{Topology: index, Usage: tracker}
+	if d.Groups != nil {
+		config.Calls = calls.New(index)
+	}
 	var recorder *signal.FileRecorder
 	if d.Recording != "" {
 		recorder = signal.NewFileRecorder(d.Recording, d.Log)

@@ -166,19 +166,36 @@ func (x *Index) SetService(object *corev1.Service) {
 	name := types.NamespacedName{Namespace: object.Namespace, Name: object.Name}
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	x.removeService(name)
 	if len(object.Spec.Selector) == 0 {
-		delete(x.services, name)
 		return
 	}
 	ips := slices.DeleteFunc(slices.Clone(object.Spec.ClusterIPs), func(ip string) bool {
 		return ip == "" || ip == corev1.ClusterIPNone
 	})
 	x.services[name] = &service{selector: labels.SelectorFromSet(object.Spec.Selector), ips: ips}
+	for _, ip := range ips {
+		x.serviceIPs[ip] = name
+	}
 }
 
 // DeleteService notes that a Service is gone.
 func (x *Index) DeleteService(object *corev1.Service) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	delete(x.services, types.NamespacedName{Namespace: object.Namespace, Name: object.Name})
+	x.removeService(types.NamespacedName{Namespace: object.Namespace, Name: object.Name})
+}
+
+// removeService forgets a Service and its addresses; the caller holds mu.
+func (x *Index) removeService(name types.NamespacedName) {
+	s := x.services[name]
+	if s == nil {
+		return
+	}
+	for _, ip := range s.ips {
+		if x.serviceIPs[ip] == name {
+			delete(x.serviceIPs, ip)
+		}
+	}
+	delete(x.services, name)
 }

@@ -28,6 +28,8 @@ type Index struct {
 	owners    map[types.NamespacedName]signal.Workload // of ReplicaSets
 	workloads map[signal.Workload]*workload
 	services  map[types.NamespacedName]*service
+	// serviceIPs is whose an address is.
+	serviceIPs map[string]types.NamespacedName
 	// spaces counts the changes of each namespace that may change what its Services lead to.
 	spaces map[string]uint64
 	// changes counts every change of a pod.
@@ -59,6 +61,7 @@ func NewIndex() *Index {
 		pods: map[types.NamespacedName]*Pod{}, byIP: map[string]*Pod{},
 		owners: map[types.NamespacedName]signal.Workload{}, workloads: map[signal.Workload]*workload{},
 		services: map[types.NamespacedName]*service{}, spaces: map[string]uint64{},
+		serviceIPs: map[string]types.NamespacedName{},
 	}
 }
 
@@ -162,36 +165,13 @@ func (x *Index) ByIP(ip string) (signal.Workload, bool) {
 	return p.Workload, true
 }
 
-// Addresses are those at which a workload is called: of its pods, and of the Services that lead to it.
-func (x *Index) Addresses(w signal.Workload) []string {
-	var out []string
-	for name, ips := range x.serviceIPs(w.Namespace) {
-		for _, b := range x.Backends(name) {
-			if b.Workload == w {
-				out = append(out, ips...)
-			}
-		}
-	}
+// ByServiceIP lists the workloads that the Service with this address leads to.
+func (x *Index) ByServiceIP(ip string) []signal.Backend {
 	x.mu.RLock()
-	defer x.mu.RUnlock()
-	if have := x.workloads[w]; have != nil {
-		for _, p := range have.pods {
-			if p.IP != "" {
-				out = append(out, p.IP)
-			}
-		}
+	name, ok := x.serviceIPs[ip]
+	x.mu.RUnlock()
+	if !ok {
+		return nil
 	}
-	return out
-}
-
-func (x *Index) serviceIPs(namespace string) map[types.NamespacedName][]string {
-	x.mu.RLock()
-	defer x.mu.RUnlock()
-	out := map[types.NamespacedName][]string{}
-	for name, s := range x.services {
-		if name.Namespace == namespace {
-			out[name] = s.ips
-		}
-	}
-	return out
+	return x.Backends(name)
 }

@@ -157,7 +157,7 @@ func TestWhatIsOverTakesNoMemory(t *testing.T) {
 		x.DeleteWorkload(web)
 	}
 	x.DeleteService(selecting(nil))
-	if len(x.pods)+len(x.byIP)+len(x.owners)+len(x.workloads)+len(x.services) != 0 {
+	if len(x.pods)+len(x.byIP)+len(x.owners)+len(x.workloads)+len(x.services)+len(x.serviceIPs) != 0 {
 		t.Errorf("left over: %+v", x)
 	}
 	if want := []string{"10.42.4.0", "10.42.4.1", "10.42.4.2", "10.42.4.3", "10.42.4.4"}; !slices.Equal(gone, want) {
@@ -175,9 +175,12 @@ func TestAnAddressThatWentToAnotherPodIsThatOnes(t *testing.T) {
 		t.Errorf("the address leads to %v", w)
 	}
 	x.SetService(selecting(map[string]string{"app": "web"}))
-	got := x.Addresses(signal.Workload{Kind: "StatefulSet", Namespace: "shop", Name: "new"})
-	slices.Sort(got)
-	if !slices.Equal(got, []string{"10.42.4.7", "10.43.0.7"}) {
-		t.Errorf("it is called at %v", got)
+	want := []signal.Backend{{Workload: signal.Workload{Kind: "StatefulSet", Namespace: "shop", Name: "new"}, Share: 1}}
+	if diff := cmp.Diff(want, x.ByServiceIP("10.43.0.7")); diff != "" {
+		t.Errorf("the Service's address leads elsewhere (-want +got):\n%s", diff)
+	}
+	x.DeleteService(selecting(nil))
+	if got := x.ByServiceIP("10.43.0.7"); got != nil {
+		t.Errorf("the address of a Service that is gone leads to %v", got)
 	}
 }
