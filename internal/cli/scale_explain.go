@@ -11,6 +11,7 @@ import (
 
 	kedav1alpha1 "github.com/escale-dev/escale/api/keda/v1alpha1"
 	"github.com/escale-dev/escale/internal/engine/control"
+	"github.com/escale-dev/escale/internal/scale/decision"
 	"github.com/escale-dev/escale/internal/scale/waterfall"
 	"github.com/escale-dev/escale/internal/signal"
 	"github.com/escale-dev/escale/internal/timeline"
@@ -39,6 +40,8 @@ type explanation struct {
 	Scaler string `json:"scaler"`
 	// States are what the scaler says of itself.
 	States []scalerState `json:"states"`
+	// Decision is the newest decision; nil where Escale's scaler has made none, or cannot be asked.
+	Decision *decision.Explanation `json:"decision"`
 	// Running are the scale-ups that are not over.
 	Running []waterfall.Scaleup `json:"running"`
 	// Records are the last acts of scaling, newest first.
@@ -211,9 +214,13 @@ func (x *explanation) recall(ctx context.Context, c *cluster, w signal.Workload,
 			x.Records = append(x.Records, r)
 		}
 	}
-	err = control.NewClient(c.dir).View(ctx, waterfall.ViewName, waterfall.Query(w), &x.Running)
+	running := control.NewClient(c.dir)
+	err = running.View(ctx, waterfall.ViewName, waterfall.Query(w), &x.Running)
+	if err == nil {
+		err = running.View(ctx, decision.ViewName, waterfall.Query(w), &x.Decision)
+	}
 	if errors.Is(err, control.ErrNoView) || errors.Is(err, control.ErrNotRunning) {
-		x.Unknown = "scale-ups that run are not known: " + err.Error()
+		x.Unknown = "the newest decision and scale-ups that run are not known: " + err.Error()
 		return nil
 	}
 	return err
@@ -226,8 +233,13 @@ func (x explanation) print(w io.Writer, p paint, now time.Time) {
 	} else {
 		fmt.Fprintf(w, "; scaled by %s\n", x.Scaler)
 	}
+	if x.Decision != nil {
+		printDecision(w, p, x.Decision, now)
+	}
 	for _, s := range x.States {
-		printState(w, p, s, now)
+		if x.Decision == nil || s.Type == kedav1alpha1.ConditionReady && s.Status != "True" {
+			printState(w, p, s, now)
+		}
 	}
 	for _, s := range x.Running {
 		fmt.Fprintf(w, "\n%s from %d to %d, since %s: %s\n", p.yellow("scaling up"), s.From, s.To, shortly(s.Total()), clean(s.Reason))
@@ -252,6 +264,38 @@ func (x explanation) print(w io.Writer, p paint, now time.Time) {
 	if x.Unknown != "" {
 		fmt.Fprintf(w, "\n%s\n", clean(x.Unknown))
 	}
+}
+
+// printDecision says what was decided, on which evidence, how old that is, and what will change it.
+func printDecision(w io.Writer, p paint, d *decision.Explanation, now time.Time) {
+	fmt.Fprintf(w, "  decided    %s ago: %s\n", shortly(now.Sub(d.At)), clean(d.Reason))
+	if d.Held {
+		fmt.Fprintf(w, "  %s       %s\n", p.yellow("held"), clean(d.Limit))
+	}
+	for _, e := range d.Evidence {
+		fmt.Fprintf(w, "  seen       %s\n", clean(evidenceText(e, now)))
+	}
+	if d.Next != nil && d.Next.After(now) {
+		fmt.Fprintf(w, "  next look  in %s, and whenever something changes\n", shortly(d.Next.Sub(now)))
+	}
+}
+
+func evidenceText(e decision.Evidence, now time.Time) string {
+	unit := e.Unit
+	if unit == "" {
+		unit = "of " + e.Metric
+	}
+	if e.At == nil {
+		return fmt.Sprintf("nothing of %s yet", e.Metric)
+	}
+	text := fmt.Sprintf("%.4g %s (counts as %.4g, target %.4g: %d pods), %s old", e.Value, unit, e.Demand, e.Target, e.Pods, shortly(now.Sub(*e.At)))
+	if e.FailingSince != nil {
+		text += fmt.Sprintf(", not readable for %s", shortly(now.Sub(*e.FailingSince)))
+	}
+	if e.Fallback {
+		text += ", the fallback counts"
+	}
+	return text
 }
 
 func printState(w io.Writer, p paint, s scalerState, now time.Time) {

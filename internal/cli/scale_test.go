@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/escale-dev/escale/internal/scale/decision"
 	"github.com/escale-dev/escale/internal/scale/waterfall"
 	"github.com/escale-dev/escale/internal/signal"
 	"github.com/escale-dev/escale/internal/timeline"
@@ -30,7 +31,12 @@ func TestExplanationIsDrawn(t *testing.T) {
 	stages := []timeline.Stage{{Name: "signal", Duration: time.Second}, {Name: "decision", Duration: 0}, {Name: "ready", Duration: 3 * time.Second}}
 	x := explanation{
 		Kind: "Deployment", Namespace: "shop", Name: "storefront", Desired: 5, Observed: 2, Scaler: `ScaledObject "storefront"`,
-		States: []scalerState{{Type: "Ready", Status: "True", Message: "412 in flight\x1b[2J, a pod takes 100"}},
+		States: []scalerState{{Type: "Ready", Status: "False", Message: "no gateway\x1b[2J leads to it"}, {Type: "Active", Status: "True"}},
+		Decision: &decision.Explanation{
+			At: now.Add(-400 * time.Millisecond), Desired: 5, Wanted: 5, Reason: "412 requests in flight, a pod takes 100: 5 pods",
+			Evidence: []decision.Evidence{{Metric: "s0", Unit: "requests in flight", Value: 412, Demand: 412, Target: 100, Pods: 5, At: new(now.Add(-500 * time.Millisecond))}},
+			Next:     new(now.Add(5 * time.Minute)),
+		},
 		Running: []waterfall.Scaleup{{
 			Act:    waterfall.Act{Workload: signal.Workload{Kind: "Deployment"}, From: 2, To: 5, Reason: "412 in flight"},
 			Stages: []waterfall.Stage{{Name: "signal", Duration: time.Second}, {Name: "decision", Duration: time.Second, Running: true}},
@@ -43,7 +49,9 @@ func TestExplanationIsDrawn(t *testing.T) {
 	half, rest := strings.Repeat("█", barWidth/2), strings.Repeat(" ", barWidth/2)
 	for _, want := range []string{
 		"Deployment shop/storefront   5 desired, 2 ready; scaled by ScaledObject \"storefront\"\n",
-		"  Ready      yes   412 in flight [2J, a pod takes 100\n",
+		"  decided    400 ms ago: 412 requests in flight, a pod takes 100: 5 pods\n",
+		"  seen       412 requests in flight (counts as 412, target 100: 5 pods), 500 ms old\n",
+		"  next look  in 5m 0s, and whenever something changes\n  Ready      no   no gateway [2J leads to it\n\n",
 		"scaling up from 2 to 5, since 2.00 s: 412 in flight\n",
 		"  signal           1.00 s  " + half + "\n  decision       1.00 s …  " + rest + half + "\n  now: 0 of 3 new pods answered\n",
 		"scaled up from 2 pods to 5 pods, 1m 0s ago, 4.00 s in all\n  peak\n",

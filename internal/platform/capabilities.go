@@ -12,6 +12,7 @@ import (
 	"github.com/escale-dev/escale/internal/portal"
 	"github.com/escale-dev/escale/internal/release"
 	"github.com/escale-dev/escale/internal/scale"
+	"github.com/escale-dev/escale/internal/scale/decision"
 	"github.com/escale-dev/escale/internal/scale/hours"
 	"github.com/escale-dev/escale/internal/scale/waterfall"
 	"github.com/escale-dev/escale/internal/signal"
@@ -78,6 +79,7 @@ func (p *Platform) setup(ctx context.Context, m ctrl.Manager, clientset kubernet
 	gatewayURL := "http://" + p.cfg.Listeners[PortGateway].Addr().String()
 	var signals *signal.Store
 	var scaleups *waterfall.Watcher
+	var scaler *scale.Scaler
 	for _, s := range []web.Section{{Title: "Overview", Path: "/"}, {Title: "Traffic", Path: "/traffic"}, {Title: "Scaling", Path: "/scaling"}, {Title: "Timeline", Path: "/timeline"}} {
 		p.web.Section(s.Title, s.Path)
 	}
@@ -104,8 +106,8 @@ func (p *Platform) setup(ctx context.Context, m ctrl.Manager, clientset kubernet
 			scaleups, err = waterfall.Setup(waterfall.Deps{Manager: m, Timeline: p.timeline, Signals: signals})
 			return err
 		}},
-		{"scale", func(log *slog.Logger) error {
-			_, err := scale.Setup(scale.Deps{
+		{"scale", func(log *slog.Logger) (err error) {
+			scaler, err = scale.Setup(scale.Deps{
 				Manager: m, Kube: clientset, Signals: signals, Timeline: p.timeline, Scaleups: scaleups,
 				Namespace: systemNamespace, Web: p.web, Log: log,
 			})
@@ -122,7 +124,7 @@ func (p *Platform) setup(ctx context.Context, m ctrl.Manager, clientset kubernet
 			return fmt.Errorf("setting up capability %q: %w", c.name, err)
 		}
 	}
-	p.views = map[string]view{waterfall.ViewName: scaleups.View}
+	p.views = map[string]view{waterfall.ViewName: scaleups.View, decision.ViewName: scaler.ViewDecision}
 	return nil
 }
 

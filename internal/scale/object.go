@@ -35,12 +35,14 @@ type object struct {
 	snaps    []snapshot
 	plan     decision.Plan
 	decided  bool
-	acting   bool
-	retryAt  time.Time
-	actErr   error
-	heldAt   time.Time
-	callers  callersSeen
-	expected expectation
+	// decidedAt is when plan was made.
+	decidedAt time.Time
+	acting    bool
+	retryAt   time.Time
+	actErr    error
+	heldAt    time.Time
+	callers   callersSeen
+	expected  expectation
 	// last is the number of pods that was there, or was written, last.
 	last   int32
 	asked  observation
@@ -108,7 +110,7 @@ func (o *object) decide(now time.Time) {
 	}
 	o.noticeStart(now, f.Replicas)
 	o.plan = decision.Decide(o.set, o.st, &f)
-	o.decided = true
+	o.decided, o.decidedAt = true, now
 	if o.plan.Replicas != f.Replicas && !o.acting && !now.Before(o.retryAt) {
 		o.act(now)
 	} else if o.st.Held() && now.Sub(o.callers.at) > callersEvery && !o.acting {

@@ -1,0 +1,23 @@
+package decision
+
+import (
+	"testing"
+	"time"
+)
+
+func TestExplain(t *testing.T) {
+	r := start(t, inFlight(), 2).step(100).step(20)
+	f := []Reading{{Value: 20, Active: true, At: r.now}}
+	x := Explain(r.set, &r.plan, f, r.now)
+	if x.Desired != 10 || x.Wanted != 2 || x.Reason == "" || x.Limit == "" || x.Until == nil || !x.Until.Equal(epoch.Add(301*time.Second)) {
+		t.Errorf("got %+v", x)
+	}
+	if len(x.Evidence) != 1 || x.Evidence[0].Value != 20 || x.Evidence[0].Target != 10 || x.Evidence[0].Unit != "requests in flight" ||
+		!x.Evidence[0].At.Equal(r.now) || x.Evidence[0].FailingSince != nil {
+		t.Errorf("evidence %+v", x.Evidence)
+	}
+	empty := Explain(r.set, &Plan{}, nil, r.now)
+	if empty.Next != nil || empty.Until != nil || len(empty.Evidence) != 0 {
+		t.Errorf("nothing known: %+v", empty)
+	}
+}
