@@ -1,14 +1,20 @@
 package cli
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/escale-dev/escale/internal/engine/control"
 	"github.com/escale-dev/escale/internal/scale/replay"
+	"github.com/escale-dev/escale/internal/scale/waterfall"
 	"github.com/escale-dev/escale/internal/signal"
+	"github.com/escale-dev/escale/internal/timeline"
 	"github.com/spf13/cobra"
 )
 
@@ -45,8 +51,9 @@ and the waste: for the present settings and for each --set.
 FILE is what the platform recorded (without it, all that the platform of this machine has), or a table by hand: CSV with
 a line of column names, or a JSON object a line. docs/replay.md has the columns, the settings and the model.
 
-The present settings are those of the ScaledObject in the cluster where it answers, changed by --present. With several
-settings in one --set, put commas between them.`,
+The present settings of a workload that the platform of this machine scales are those it is scaled by now, and its pods
+take as long to start as in its last scale-ups. Others have defaults. --present changes both. With several settings in one
+--set, put commas between them.`,
 		Example: `  # Would a higher target have served yesterday?
   escale scale replay yesterday.signals --set target=20 --set target=20,max=50
 
@@ -113,17 +120,89 @@ func (e *env) chooseSettings(c *cobra.Command, o replayOptions) (replay.Choose, 
 			return w.Name == want.Name && (w.Kind == want.Kind || !strings.Contains(o.workload, "/")) && (want.Namespace == "" || w.Namespace == want.Namespace)
 		}
 	}
-	present := replay.Default(replay.Column(o.metric), 0)
-	settings, err := allSettings(present, o)
+	present, err := e.presentSettings(c.Context(), o)
 	if err != nil {
+		return nil, err
+	}
+	byWorkload := map[signal.Workload][]replay.Settings{}
+	for w, p := range present {
+		if byWorkload[w], err = allSettings(p, o); err != nil {
+			return nil, usageError(c, fmt.Errorf("%s: %w", w, err))
+		}
+	}
+	others, err := allSettings(replay.Default(replay.Column(o.metric), 0), o)
+	if err != nil && len(byWorkload) == 0 {
 		return nil, usageError(c, err)
 	}
 	return func(w signal.Workload) []replay.Settings {
 		if only != nil && !only(w) {
 			return nil
 		}
-		return settings
+		if settings, ok := byWorkload[w]; ok {
+			return settings
+		}
+		return others
 	}, nil
+}
+
+// presentSettings asks the running platform what its workloads are scaled by. Where none runs, nothing is known.
+func (e *env) presentSettings(ctx context.Context, o replayOptions) (map[signal.Workload]replay.Settings, error) {
+	dir := e.target.place().dir
+	if dir == "" {
+		return nil, nil
+	}
+	var all []replay.Present
+	err := control.NewClient(dir).View(ctx, replay.ViewName, nil, &all)
+	if errors.Is(err, control.ErrNotRunning) || errors.Is(err, control.ErrNoView) || errors.Is(err, fs.ErrPermission) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	records, err := timeline.Load(dir.Timeline())
+	if err != nil {
+		return nil, err
+	}
+	out := map[signal.Workload]replay.Settings{}
+	for _, p := range all {
+		if len(p.Settings.Metrics) == 0 {
+			continue
+		}
+		if took, ok := startDelay(records, p.Workload); ok {
+			p.Settings.StartDelay = took
+		}
+		if len(p.Left) > 0 {
+			fmt.Fprintf(e.err, "note: %s is replayed without %s\n", p.Workload, strings.Join(p.Left, " and "))
+		}
+		out[p.Workload] = p.Settings
+	}
+	return out, nil
+}
+
+// startDelay is how long the pods of a workload took from the decision to routed, at the median of its scale-ups.
+func startDelay(records []timeline.Record, w signal.Workload) (time.Duration, bool) {
+	var all []time.Duration
+	for _, r := range records {
+		if r.Action != "scaled up" || r.Object != (timeline.Object{Kind: w.Kind, Namespace: w.Namespace, Name: w.Name}) {
+			continue
+		}
+		var took time.Duration
+		for _, s := range r.Stages {
+			switch s.Name {
+			case waterfall.StageSignal, waterfall.StageAnswer:
+				continue
+			}
+			took += s.Duration
+		}
+		if len(r.Stages) > 5 { // it was ready
+			all = append(all, took)
+		}
+	}
+	if len(all) == 0 {
+		return 0, false
+	}
+	slices.Sort(all)
+	return all[len(all)/2], true
 }
 
 // allSettings are the present ones and those of each --set.

@@ -14,6 +14,7 @@ import (
 	"github.com/escale-dev/escale/internal/scale"
 	"github.com/escale-dev/escale/internal/scale/decision"
 	"github.com/escale-dev/escale/internal/scale/hours"
+	"github.com/escale-dev/escale/internal/scale/replay"
 	"github.com/escale-dev/escale/internal/scale/waterfall"
 	"github.com/escale-dev/escale/internal/signal"
 	"github.com/escale-dev/escale/internal/traffic"
@@ -124,7 +125,9 @@ func (p *Platform) setup(ctx context.Context, m ctrl.Manager, clientset kubernet
 			return fmt.Errorf("setting up capability %q: %w", c.name, err)
 		}
 	}
-	p.views = map[string]view{waterfall.ViewName: scaleups.View, decision.ViewName: scaler.ViewDecision}
+	p.views = map[string]view{
+		waterfall.ViewName: scaleups.View, decision.ViewName: scaler.ViewDecision, replay.ViewName: scaler.ViewSettings,
+	}
 	return nil
 }
 

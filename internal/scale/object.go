@@ -35,14 +35,14 @@ type object struct {
 	snaps    []snapshot
 	plan     decision.Plan
 	decided  bool
-	// decidedAt is when plan was made.
-	decidedAt time.Time
-	acting    bool
-	retryAt   time.Time
-	actErr    error
-	heldAt    time.Time
-	callers   callersSeen
-	expected  expectation
+	// decidedAt is when plan was made, excess when the demand began to ask for more pods than there are; zero: it does not.
+	decidedAt, excess time.Time
+	acting            bool
+	retryAt           time.Time
+	actErr            error
+	heldAt            time.Time
+	callers           callersSeen
+	expected          expectation
 	// last is the number of pods that was there, or was written, last.
 	last   int32
 	asked  observation
@@ -110,6 +110,9 @@ func (o *object) decide(now time.Time) {
 	}
 	o.noticeStart(now, f.Replicas)
 	o.plan = decision.Decide(o.set, o.st, &f)
+	if at := decision.Excess(o.set, f.Replicas, f.Readings); at.IsZero() || o.excess.IsZero() {
+		o.excess = at
+	}
 	o.decided, o.decidedAt = true, now
 	if o.plan.Replicas != f.Replicas && !o.acting && !now.Before(o.retryAt) {
 		o.act(now)
@@ -232,6 +235,8 @@ func (o *object) demandAt() time.Time {
 	switch i := o.plan.Metric; {
 	case i == decision.FromHeldRequest:
 		return o.heldAt
+	case !o.excess.IsZero():
+		return o.excess
 	case i >= 0 && i < len(o.readings):
 		return o.readings[i].At
 	}

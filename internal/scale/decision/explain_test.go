@@ -16,8 +16,28 @@ func TestExplain(t *testing.T) {
 		!x.Evidence[0].At.Equal(r.now) || x.Evidence[0].FailingSince != nil {
 		t.Errorf("evidence %+v", x.Evidence)
 	}
-	empty := Explain(r.set, &Plan{}, nil, r.now)
+	empty := Explain(r.set, &Plan{Metric: FromNothing}, nil, r.now)
 	if empty.Next != nil || empty.Until != nil || len(empty.Evidence) != 0 {
 		t.Errorf("nothing known: %+v", empty)
+	}
+}
+
+func TestExcess(t *testing.T) {
+	set := inFlight()
+	for _, c := range []struct {
+		name     string
+		value    float64
+		replicas int32
+		want     bool
+	}{
+		{"within", 20, 2, false}, {"tolerated", 22, 2, false}, {"above", 23, 2, true}, {"from zero", 1, 0, true}, {"nothing from zero", 0, 0, false},
+	} {
+		got := Excess(set, c.replicas, []Reading{{Value: c.value, At: epoch}})
+		if got.IsZero() == c.want || c.want && !got.Equal(epoch) {
+			t.Errorf("%s: got %v", c.name, got)
+		}
+	}
+	if got := Excess(set, 1, nil); !got.IsZero() {
+		t.Errorf("nothing read: %v", got)
 	}
 }

@@ -85,6 +85,17 @@ type Settings struct {
 	Capacity float64
 }
 
+// ViewName is the name under which a running platform shows the Present settings of all its workloads.
+const ViewName = "settings"
+
+// Present is what a workload is scaled by now.
+type Present struct {
+	Workload signal.Workload `json:"workload"`
+	Settings Settings        `json:"settings"`
+	// Left names what a replay leaves out, such as a formula.
+	Left []string `json:"left,omitempty"`
+}
+
 // DefaultStartDelay is how long a pod takes from the decision to ready, unless it is said.
 const DefaultStartDelay = 3 * time.Second
 
