@@ -3,8 +3,8 @@
 //
 //	go run ./test/bench/coldstart [-rounds 10]
 //
-// It starts a platform with the example shop in a temporary data directory and a private network, lets a ScaledObject
-// take the catalog (Python) to zero after two seconds without requests, and sends one request each time it is there.
+// It starts a platform with the example shop in a temporary data directory and a private network, lets the
+// catalog (Python) go to zero after two seconds without requests, and sends one request each time it is there.
 // The same program is started as often outside of the platform, on loopback, to its first answer. The last line is
 // RESULT key=value ….
 package main
@@ -21,11 +21,9 @@ import (
 	"path/filepath"
 	"time"
 
-	kedav1alpha1 "github.com/escale-dev/escale/api/keda/v1alpha1"
 	"github.com/escale-dev/escale/internal/engine"
 	"github.com/escale-dev/escale/internal/timeline"
 	"github.com/escale-dev/escale/test/bench/platform"
-	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
@@ -70,7 +68,7 @@ func run(ctx context.Context, rounds int) error {
 	if err := platform.AwaitPods(ready, c, catalog, 2); err != nil {
 		return err
 	}
-	if err := platform.Scale(ready, c, catalog, spec()); err != nil {
+	if err := platform.Scale(ready, c, catalog, scaling); err != nil {
 		return err
 	}
 	var first, own []time.Duration
@@ -87,12 +85,8 @@ func run(ctx context.Context, rounds int) error {
 	return nil
 }
 
-func spec() kedav1alpha1.ScaledObjectSpec {
-	return kedav1alpha1.ScaledObjectSpec{
-		MinReplicaCount: ptr.To[int32](0), MaxReplicaCount: ptr.To[int32](5), CooldownPeriod: ptr.To[int32](2),
-		Triggers: []kedav1alpha1.ScaleTriggers{{Type: "requests", Metadata: map[string]string{"targetValue": "10"}}},
-	}
-}
+// scaling takes the catalog to zero after two seconds without requests.
+const scaling = `{"min": 0, "max": 5, "requestsInFlight": 10, "quietSeconds": 2}`
 
 // measure waits for the catalog to be at zero, sends one request, and then starts the program outside.
 func measure(ctx context.Context, c client.Client, s engine.State) (first, own time.Duration, err error) {

@@ -10,11 +10,9 @@ import (
 	"slices"
 	"time"
 
-	kedav1alpha1 "github.com/escale-dev/escale/api/keda/v1alpha1"
 	"github.com/escale-dev/escale/api/v1alpha1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	clientscheme "k8s.io/client-go/kubernetes/scheme"
@@ -31,7 +29,7 @@ func (p *Platform) Objects() (client.Client, error) {
 	}
 	cfg.QPS, cfg.Burst = 1000, 2000
 	scheme := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{clientscheme.AddToScheme, v1alpha1.AddToScheme, kedav1alpha1.AddToScheme} {
+	for _, add := range []func(*runtime.Scheme) error{clientscheme.AddToScheme, v1alpha1.AddToScheme} {
 		if err := add(scheme); err != nil {
 			return nil, err
 		}
@@ -39,19 +37,13 @@ func (p *Platform) Objects() (client.Client, error) {
 	return client.New(cfg, client.Options{Scheme: scheme})
 }
 
-// Scale hands the number of an App's pods to a ScaledObject.
-func Scale(ctx context.Context, c client.Client, app client.ObjectKey, spec kedav1alpha1.ScaledObjectSpec) error {
-	free := &v1alpha1.App{}
-	free.Namespace, free.Name = app.Namespace, app.Name
-	patch := client.RawPatch(types.MergePatchType, []byte(`{"spec":{"replicas":null}}`))
-	if err := c.Patch(ctx, free, patch); err != nil {
-		return fmt.Errorf("freeing the replicas of App %q: %w", app.Name, err)
-	}
-	o := &kedav1alpha1.ScaledObject{Spec: spec}
+// Scale replaces how an App is scaled; scale is spec.scale in JSON, in which a null takes a field away.
+func Scale(ctx context.Context, c client.Client, app client.ObjectKey, scale string) error {
+	o := &v1alpha1.App{}
 	o.Namespace, o.Name = app.Namespace, app.Name
-	o.Spec.ScaleTargetRef = &kedav1alpha1.ScaleTarget{Name: app.Name}
-	if err := c.Create(ctx, o); err != nil && !apierrors.IsAlreadyExists(err) {
-		return fmt.Errorf("creating ScaledObject %q: %w", app.Name, err)
+	patch := client.RawPatch(types.MergePatchType, []byte(`{"spec":{"replicas":null,"scale":`+scale+`}}`))
+	if err := c.Patch(ctx, o, patch); err != nil {
+		return fmt.Errorf("changing the scaling of App %q: %w", app.Name, err)
 	}
 	return nil
 }

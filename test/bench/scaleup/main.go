@@ -3,7 +3,7 @@
 //
 //	go run ./test/bench/scaleup [-rounds 20] [-base 30] [-factor 5]
 //
-// It starts a platform with the shop in a temporary data directory and a private network, lets a ScaledObject scale the
+// It starts a platform with the shop in a temporary data directory and a private network, scales the
 // storefront by the requests per second that the gateway sees (15 for each pod, 2 to 12 pods), and sends requests at a
 // fixed rate, whether earlier ones are answered or not. The stages are those of the platform's own timeline. How long
 // the storefront takes to start by itself is measured beside, outside of the platform. The last line is RESULT key=value ….
@@ -24,12 +24,9 @@ import (
 	"sync/atomic"
 	"time"
 
-	kedav1alpha1 "github.com/escale-dev/escale/api/keda/v1alpha1"
 	"github.com/escale-dev/escale/internal/engine"
 	"github.com/escale-dev/escale/internal/timeline"
 	"github.com/escale-dev/escale/test/bench/platform"
-	autoscalingv2 "k8s.io/api/autoscaling/v2"
-	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
@@ -92,7 +89,7 @@ func run(ctx context.Context, o options) error {
 	if err := platform.AwaitPods(ready, c, storefront, 2); err != nil {
 		return err
 	}
-	if err := platform.Scale(ready, c, storefront, spec()); err != nil {
+	if err := platform.Scale(ready, c, storefront, scaling); err != nil {
 		return err
 	}
 	load := newLoad(state, o.base)
@@ -102,18 +99,8 @@ func run(ctx context.Context, o options) error {
 	return err
 }
 
-// spec scales by requests per second; pods go as soon as the long window of the demand allows, so that rounds are short.
-func spec() kedav1alpha1.ScaledObjectSpec {
-	return kedav1alpha1.ScaledObjectSpec{
-		MinReplicaCount: ptr.To[int32](2), MaxReplicaCount: ptr.To[int32](12),
-		Advanced: &kedav1alpha1.AdvancedConfig{HorizontalPodAutoscalerConfig: &kedav1alpha1.HorizontalPodAutoscalerConfig{
-			Behavior: &autoscalingv2.HorizontalPodAutoscalerBehavior{
-				ScaleDown: &autoscalingv2.HPAScalingRules{StabilizationWindowSeconds: ptr.To[int32](5)},
-			},
-		}},
-		Triggers: []kedav1alpha1.ScaleTriggers{{Type: "requests", Metadata: map[string]string{"metric": "rate", "targetValue": "15"}}},
-	}
-}
+// scaling is by requests per second; pods go as soon as the long window of the demand allows, so that rounds are short.
+const scaling = `{"min": 2, "max": 12, "requestsPerSecond": 15, "requestsInFlight": null, "quietSeconds": 5}`
 
 // ownStart is how long the storefront takes to its first answer outside of the platform, at the median of five.
 func ownStart(ctx context.Context, dir string) (time.Duration, error) {
