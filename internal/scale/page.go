@@ -5,14 +5,17 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
 	kedav1alpha1 "github.com/escale-dev/escale/api/keda/v1alpha1"
 	"github.com/escale-dev/escale/api/v1alpha1"
+	"github.com/escale-dev/escale/internal/scale/advise"
 	"github.com/escale-dev/escale/internal/scale/decision"
 	"github.com/escale-dev/escale/internal/scale/hours"
 	"github.com/escale-dev/escale/internal/scale/trigger"
 	"github.com/escale-dev/escale/internal/scale/view"
+	"github.com/escale-dev/escale/internal/signal"
 	"github.com/escale-dev/escale/internal/timeline"
 	portal "github.com/escale-dev/escale/internal/web"
 	appsv1 "k8s.io/api/apps/v1"
@@ -126,6 +129,7 @@ func (s *Scaler) objectView(have *kedav1alpha1.ScaledObject, now time.Time) view
 		v.App = "/apps/" + have.Namespace + "/" + owner.Name
 	}
 	v.Past = s.past.Of(s.signals, v.Workload, now)
+	v.Advice = s.advice(v.Workload, now)
 	for _, up := range s.watcher.Running(v.Workload) {
 		one := view.Scaleup{At: up.Decided, From: up.From, To: up.To, Reason: up.Reason, Stands: up.Stands}
 		for _, stage := range up.Stages {
@@ -333,4 +337,57 @@ func weekOf(set *hours.Settings, now time.Time) (string, []view.Period) {
 		}
 	}
 	return zone.String(), out
+}
+
+// adviceFor is how long an advice is shown before it is worked out again: it looks at an hour.
+const adviceFor = 30 * time.Second
+
+// advices are what was worked out lately.
+type advices struct {
+	mu  sync.Mutex
+	all map[signal.Workload]advised
+}
+
+type advised struct {
+	at time.Time
+	*view.Advice
+}
+
+// advice is what the last hour of a workload says about what it reserves; nil where nothing is known.
+func (s *Scaler) advice(w signal.Workload, now time.Time) *view.Advice {
+	s.advices.mu.Lock()
+	defer s.advices.mu.Unlock()
+	if have, ok := s.advices.all[w]; ok && now.Sub(have.at) < adviceFor {
+		return have.Advice
+	}
+	if s.advices.all == nil || len(s.advices.all) > mostAdvices {
+		s.advices.all = map[signal.Workload]advised{}
+	}
+	out := advised{at: now, Advice: adviceOf(s.signals.History(w, now.Add(-time.Hour)), w)}
+	s.advices.all[w] = out
+	return out.Advice
+}
+
+// mostAdvices bounds what is remembered of workloads that are gone.
+const mostAdvices = 4096
+
+// leastKnown is how much must be known of a workload before anything is said.
+const leastKnown = time.Minute
+
+func adviceOf(past []signal.Facts, w signal.Workload) *view.Advice {
+	advisor := advise.New(0)
+	for i := range past {
+		advisor.Add(w, &past[i])
+	}
+	for _, a := range advisor.Advice() {
+		if a.Seconds < leastKnown.Seconds() {
+			continue
+		}
+		out := &view.Advice{Since: a.From, Target: a.Target, Enough: a.Enough,
+			CPU:    view.Used{Reserved: a.CPU.Reserved, Mean: a.CPU.Used, Peak: a.CPU.Peak},
+			Memory: view.Used{Reserved: a.Memory.Reserved, Mean: a.Memory.Used, Peak: a.Memory.Peak}}
+		out.Text = out.Sentence(a.To)
+		return out
+	}
+	return nil
 }

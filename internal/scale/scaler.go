@@ -52,7 +52,8 @@ type Scaler struct {
 	recorder events.EventRecorder
 	log      *slog.Logger
 	now      func() time.Time
-	past     view.Recall // what the pages show
+	past     view.Recall // what the pages show, and
+	advices  advices     // what they say of it
 
 	reads, failingReads, acts chan struct{}
 	reports                   *reports

@@ -12,6 +12,8 @@ import (
 	"github.com/escale-dev/escale/internal/traffic/view"
 	portal "github.com/escale-dev/escale/internal/web"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 )
 
@@ -109,34 +111,49 @@ func (s *shell) pageFacts(ctx context.Context) (view.Facts, error) {
 	var (
 		gateways gatewayv1.GatewayList
 		routes   gatewayv1.HTTPRouteList
+		grpc     gatewayv1.GRPCRouteList
+		tls      gatewayv1.TLSRouteList
 	)
-	if err := s.client.List(ctx, &gateways, shared); err != nil {
-		return view.Facts{}, fmt.Errorf("listing Gateways: %w", err)
-	}
-	if err := s.client.List(ctx, &routes, shared); err != nil {
-		return view.Facts{}, fmt.Errorf("listing HTTPRoutes: %w", err)
+	for _, list := range []client.ObjectList{&gateways, &routes, &grpc, &tls} {
+		if err := s.client.List(ctx, list, shared); err != nil {
+			return view.Facts{}, fmt.Errorf("listing %T: %w", list, err)
+		}
 	}
 	now := time.Now()
-	f := view.Facts{Now: now, History: &s.gateway.history, Address: "http://" + s.gateway.listener.Addr().String(), Backends: s.gateway.backendViews(now)}
-	for i := range routes.Items {
-		f.Routes = append(f.Routes, httpRouteView(&routes.Items[i]))
+	f := view.Facts{Now: now, History: &s.gateway.history, Backends: s.gateway.backendViews()}
+	latest := s.statuses.statuses()
+	objects := Facts{Routes: routes.Items, GRPCRoutes: grpc.Items, TLSRoutes: tls.Items}
+	for _, o := range objects.routeObjects() {
+		f.Routes = append(f.Routes, o.view(latest.parents(o)))
 	}
-	classes := s.statuses.statuses().Classes
 	for i := range gateways.Items {
-		if g := &gateways.Items[i]; hasClass(classes, string(g.Spec.GatewayClassName)) {
+		if g := &gateways.Items[i]; latest.serves(g) {
 			f.Gateways = append(f.Gateways, gatewayView(g))
 		}
 	}
 	return f, nil
 }
 
-func hasClass(classes map[string]gatewayv1.GatewayClassStatus, name string) bool {
-	_, ok := classes[name]
+// serves says whether the Gateway is of a class of this controller.
+func (s *Statuses) serves(g *gatewayv1.Gateway) bool {
+	_, ok := s.Classes[string(g.Spec.GatewayClassName)]
 	return ok
 }
 
+// parents are what a route is attached to, and what came of it.
+func (s *Statuses) parents(o *routeObject) []gatewayv1.RouteParentStatus {
+	name := types.NamespacedName{Namespace: o.Namespace, Name: o.Name}
+	switch o.kind {
+	case kindGRPCRoute:
+		return s.GRPCRoutes[name]
+	case kindTLSRoute:
+		return s.TLSRoutes[name]
+	}
+	return s.Routes[name]
+}
+
 // backendViews is every backend as it is now. Those of one Service and port are one.
-func (g *Gateway) backendViews(now time.Time) []view.Backend {
+func (g *Gateway) backendViews() []view.Backend {
 	live := g.live.Load()
 	if live == nil {
 		return nil
@@ -202,28 +219,39 @@ func gatewayView(g *gatewayv1.Gateway) view.Gateway {
 	return out
 }
 
-func httpRouteView(r *gatewayv1.HTTPRoute) view.Route {
-	out := view.Route{Kind: kindHTTPRoute, Namespace: r.Namespace, Name: r.Name, Created: r.CreationTimestamp.Time, Parents: parentViews(r.Namespace, r.Status.Parents)}
-	for _, h := range r.Spec.Hostnames {
+func (o *routeObject) view(parents []gatewayv1.RouteParentStatus) view.Route {
+	out := view.Route{Kind: o.kind, Namespace: o.Namespace, Name: o.Name, Created: o.CreationTimestamp.Time, Parents: parentViews(o.Namespace, parents)}
+	for _, h := range o.hostnames {
 		out.Hosts = append(out.Hosts, string(h))
 	}
-	for _, rule := range r.Spec.Rules {
-		v := view.Rule{Matches: []string{}}
-		for _, m := range rule.Matches {
-			v.Matches = append(v.Matches, matchText(m))
-		}
-		for _, filter := range rule.Filters {
-			v.Does = append(v.Does, "filter "+string(filter.Type))
-		}
-		if t := rule.Timeouts; t != nil && t.Request != nil {
-			v.Does = append(v.Does, "times out after "+string(*t.Request))
-		}
+	for _, rule := range o.rules {
+		out.Rules = append(out.Rules, ruleView(o.Namespace, rule))
+	}
+	for _, rule := range o.streams {
+		v := view.Rule{Does: []string{"passes the encrypted stream on"}}
 		for _, b := range rule.BackendRefs {
-			v.Targets = append(v.Targets, targetView(r.Namespace, b.BackendRef))
+			v.Targets = append(v.Targets, targetView(o.Namespace, b))
 		}
 		out.Rules = append(out.Rules, v)
 	}
 	return out
+}
+
+func ruleView(namespace string, rule gatewayv1.HTTPRouteRule) view.Rule {
+	v := view.Rule{Matches: []string{}}
+	for _, m := range rule.Matches {
+		v.Matches = append(v.Matches, matchText(m))
+	}
+	for _, filter := range rule.Filters {
+		v.Does = append(v.Does, "filter "+string(filter.Type))
+	}
+	if t := rule.Timeouts; t != nil && t.Request != nil {
+		v.Does = append(v.Does, "times out after "+string(*t.Request))
+	}
+	for _, b := range rule.BackendRefs {
+		v.Targets = append(v.Targets, targetView(namespace, b.BackendRef))
+	}
+	return v
 }
 
 // parentViews are the entries of this controller.

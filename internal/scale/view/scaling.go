@@ -279,6 +279,22 @@ func wasteOf(w Workload) (WasteRow, bool) {
 	return row, true
 }
 
+// Sentence says what the use until now means for the target.
+func (a *Advice) Sentence(to time.Time) string {
+	known := chart.Seconds.Text(to.Sub(a.Since).Round(time.Minute).Seconds())
+	if a.Target <= 0 {
+		return "Of the last " + known + ": too little to advise a target."
+	}
+	spare := a.CPU.Reserved - a.Enough
+	switch {
+	case spare > .01:
+		return fmt.Sprintf("A target of %.0f%% CPU would have met every rise of the last %s with %s less.", 100*a.Target, known, chart.Cores.Text(spare))
+	case spare < -.01:
+		return fmt.Sprintf("It takes a target of %.0f%% CPU, and %s more, to meet the rises of the last %s.", 100*a.Target, chart.Cores.Text(-spare), known)
+	}
+	return fmt.Sprintf("What it reserves fits a target of %.0f%% CPU.", 100*a.Target)
+}
+
 // ownStages are the stages in which the application starts.
 var ownStages = map[string]bool{"start": true, "ready": true}
 

@@ -18,7 +18,6 @@ import (
 // Traffic is the Traffic page.
 type Traffic struct {
 	Query    string       `json:"-"`
-	Address  string       `json:"address,omitempty"`
 	Total    Numbers      `json:"total"`
 	Stats    []chart.Stat `json:"-"`
 	Requests chart.Lines  `json:"requests"`
@@ -126,7 +125,7 @@ func Of(f Facts, query string) Traffic {
 	all, total := f.History.Of(All, f.Now), f.History.brief(All, f.Now)
 	briefs := f.briefs()
 	t := Traffic{
-		Query: query, Address: f.Address, Total: total.numbers, Any: len(f.Routes) > 0,
+		Query: query, Total: total.numbers, Any: len(f.Routes) > 0,
 		Requests: requestLines("requests", all), Latency: latencyLines("latency", all),
 		Notices: notices(f, briefs), Routes: []RouteRow{}, Backends: []BackendRow{}, Gateways: []GatewayRow{},
 	}

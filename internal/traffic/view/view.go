@@ -13,8 +13,6 @@ type Facts struct {
 	Routes   []Route
 	Backends []Backend
 	History  *History
-	// Address is where the gateway answers, as a URL.
-	Address string
 }
 
 // Gateway is one Gateway that is served.
