@@ -118,7 +118,7 @@ func (p *Platform) setup(ctx context.Context, m ctrl.Manager, clientset kubernet
 			return hours.Setup(hours.Deps{Manager: m, Timeline: p.timeline})
 		}},
 		{"portal", func(log *slog.Logger) error {
-			return portal.Setup(ctx, portal.Deps{Manager: m, Kube: clientset, Timeline: p.timeline, Web: p.web, Log: log})
+			return portal.Setup(ctx, portal.Deps{Manager: m, Kube: clientset, Timeline: p.timeline, Signals: signals, Web: p.web, Log: log})
 		}},
 	} {
 		if err := c.setup(p.log.With("capability", c.name)); err != nil {

@@ -21,6 +21,7 @@ type appPage struct {
 	Conditions []condition `json:"conditions"`
 	Events     []eventRow  `json:"events"`
 	Recent     []recordRow `json:"recent"`
+	Charts     *appCharts  `json:"charts,omitempty"`
 	Log        *logPanel   `json:"-"`
 }
 

@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 
+	"github.com/escale-dev/escale/internal/signal"
 	"github.com/escale-dev/escale/internal/timeline"
 	"github.com/escale-dev/escale/internal/web"
 )
@@ -28,6 +29,8 @@ type Deps struct {
 	Kube kubernetes.Interface
 	// Timeline that is shown and that restarts are written to; may be nil.
 	Timeline *timeline.Timeline
+	// Signals are the live facts that an App's charts show; may be nil.
+	Signals *signal.Store
 	// Web serves the pages.
 	Web *web.Server
 	// Log of the portal.
@@ -40,6 +43,7 @@ type portal struct {
 	writer   client.Client
 	kube     kubernetes.Interface
 	timeline *timeline.Timeline
+	signals  *signal.Store
 	hub      *hub
 	log      *slog.Logger
 }
@@ -47,7 +51,7 @@ type portal struct {
 // Setup adds the portal's pages to d.Web and its watches to d.Manager. Pages answer that the platform is starting until
 // the manager runs.
 func Setup(ctx context.Context, d Deps) error {
-	p := &portal{reader: d.Manager.GetCache(), writer: d.Manager.GetClient(), kube: d.Kube, timeline: d.Timeline, hub: newHub(), log: d.Log}
+	p := &portal{reader: d.Manager.GetCache(), writer: d.Manager.GetClient(), kube: d.Kube, timeline: d.Timeline, signals: d.Signals, hub: newHub(), log: d.Log}
 	if err := p.watch(ctx, d.Manager.GetCache()); err != nil {
 		return fmt.Errorf("setting up portal: %w", err)
 	}
@@ -109,7 +113,7 @@ func (p *portal) addPages(s *web.Server) {
 	s.Page("/{$}", overview)
 
 	app := parse("app.html")
-	app.Section, app.View = "/", p.appView
+	app.Section, app.View, app.Changes = "/", p.appView, p.appChanges
 	s.Page("/apps/{namespace}/{name}", app)
 
 	records := parse("timeline.html")
@@ -144,7 +148,9 @@ func (p *portal) appView(r *http.Request) (web.View, error) {
 		}
 		choice := logChoice{r.FormValue("pod"), r.FormValue("container"), r.FormValue("previous") == "true"}
 		page := appOf(f.of(app), choice)
-		page.Recent = recordRows(p.timeline.List(timeline.Filter{Namespace: namespace, Name: name, Limit: appRecords}))
+		records := p.timeline.List(timeline.Filter{Namespace: namespace, Name: name, Limit: chartRecords})
+		page.Recent = recordRows(records[:min(appRecords, len(records))])
+		page.Charts = chartsOf(p.signals.History(workloadOf(app), f.now.Add(-chartSpan)), records, f.now)
 		return page, nil
 	}
 	return nil, web.NotFound(fmt.Sprintf("There is no app %q in namespace %q.", name, namespace),

@@ -25,6 +25,11 @@ type Scaling struct {
 	Hours    []HoursRow   `json:"officeHours"`
 }
 
+// Advised says that a bar shows a target.
+func (s Scaling) Advised() bool {
+	return slices.ContainsFunc(s.Waste, func(w WasteRow) bool { return w.Target > 0 })
+}
+
 // Title of the page.
 func (Scaling) Title() string { return "Scaling" }
 
@@ -334,7 +339,9 @@ func scaleups(f Facts) []ScaleupRow {
 	out := []ScaleupRow{}
 	for _, w := range f.Workloads {
 		for _, s := range w.Running {
-			out = append(out, runningRow(len(out), w, s))
+			if len(out) < mostScaleups/2 {
+				out = append(out, runningRow(len(out), w, s))
+			}
 		}
 	}
 	for _, r := range f.Recent {
@@ -345,7 +352,7 @@ func scaleups(f Facts) []ScaleupRow {
 			out = append(out, recordRow(len(out), r))
 		}
 	}
-	return out[:min(mostScaleups, len(out))]
+	return out
 }
 
 func hoursRow(h Hours) HoursRow {

@@ -180,13 +180,15 @@ func marksOf(records []timeline.Record, w Workload) []chart.Mark {
 }
 
 func markKind(r timeline.Record) (chart.MarkKind, bool) {
-	switch {
-	case strings.Contains(r.Action, "scaled up"):
+	switch r.Action {
+	case "scaled up", "brought up":
 		return chart.ScaledUp, true
-	case strings.Contains(r.Action, "scaled down"), strings.Contains(r.Action, "scaled in"), strings.Contains(r.Action, "took down"):
+	case "scaled down", "took down":
 		return chart.ScaledDown, true
-	case r.Actor == "release" && (strings.Contains(r.Action, "rolled") || strings.Contains(r.Action, "deployed")):
+	case "released", "rolled back":
 		return chart.Deployed, true
+	case "stalled":
+		return chart.Trouble, true
 	}
 	return "", false
 }

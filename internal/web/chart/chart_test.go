@@ -192,10 +192,10 @@ func TestThinKeepsItsPlace(t *testing.T) {
 
 func TestPlace(t *testing.T) {
 	seen := func(yield func(time.Time, float64) bool) {
-		_ = yield(start.Add(-time.Second), 9) && yield(start.Add(3*time.Second), 1) && yield(start.Add(3500*time.Millisecond), 2) && yield(start.Add(9*time.Second), 3)
+		_ = yield(start.Add(-time.Second), 9) && yield(start.Add(3*time.Second), 1) && yield(start.Add(3500*time.Millisecond), 2) && yield(start.Add(8*time.Second), 3)
 	}
 	got := Place(start, time.Second, 10, 2*time.Second, seen)
-	want := Values{9, 9, nan, 2, 2, 2, nan, nan, nan, 3}
+	want := Values{nan, nan, nan, 2, nan, nan, nan, nan, 3, 3}
 	for i := range want {
 		if got[i] != want[i] && !(math.IsNaN(got[i]) && math.IsNaN(want[i])) {
 			t.Fatalf("%v, want %v", got, want)

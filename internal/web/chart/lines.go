@@ -417,7 +417,24 @@ func (l Lines) shown() []Mark {
 		}
 	}
 	slices.SortStableFunc(out, func(a, b Mark) int { return a.At.Compare(b.At) })
+	out = together(out, end.Sub(l.Start)/60)
 	return out[max(0, len(out)-mostMarks):]
+}
+
+// together makes one mark of those of a kind that would lie on each other; the last one's text counts.
+func together(marks []Mark, near time.Duration) []Mark {
+	var out []Mark
+	many := 1
+	for _, k := range marks {
+		n := len(out) - 1
+		if n < 0 || out[n].Kind != k.Kind || k.At.Sub(out[n].At) > near {
+			out, many = append(out, k), 1
+			continue
+		}
+		many++
+		out[n].Text = k.Text + " (and " + strconv.Itoa(many-1) + " more)"
+	}
+	return out
 }
 
 func (l Lines) marks(m *markup) {

@@ -108,34 +108,38 @@ func short(f float64) string {
 	return strconv.FormatFloat(f, 'g', 5, 64)
 }
 
-// Place puts observations into slots of a step, the newest of a slot counts. A value holds for a while when none
-// follows; beyond that there is a gap.
+// Place puts observations into slots of a step; the newest of a slot counts. Between two that are at most hold apart the
+// first one holds; after the last one it does for two seconds, or a step. Elsewhere there is a gap.
 func Place(start time.Time, step time.Duration, count int, hold time.Duration, seen iter.Seq2[time.Time, float64]) Values {
 	out := make(Values, count)
 	for i := range out {
 		out[i] = math.NaN()
 	}
+	fill := func(v float64, from, to time.Time) {
+		first := max(0, int(from.Sub(start)/step))
+		if from.Before(start) {
+			first = 0
+		}
+		for i := first; i < count && start.Add(time.Duration(i)*step).Before(to); i++ {
+			out[i] = v
+		}
+	}
 	last, lastAt := math.NaN(), time.Time{}
-	next := 0
-	until := func(end int) {
-		for ; next < min(end, count); next++ {
-			if slot := start.Add(time.Duration(next) * step); !lastAt.IsZero() && slot.Sub(lastAt) <= hold {
-				out[next] = last
+	for at, v := range seen {
+		if !lastAt.IsZero() {
+			if at.Sub(lastAt) <= max(hold, step) {
+				fill(last, lastAt, at)
+			} else {
+				fill(last, lastAt, lastAt.Add(1))
 			}
 		}
-	}
-	for at, v := range seen {
-		i := int(at.Sub(start) / step)
-		if at.Before(start) {
-			i = -1
-		}
-		until(i)
 		last, lastAt = v, at
-		if i >= 0 && i < count {
-			out[i] = v
-			next = i + 1
-		}
 	}
-	until(count)
+	if !lastAt.IsZero() {
+		fill(last, lastAt, lastAt.Add(max(patienceAtEnd, step)))
+	}
 	return out
 }
+
+// patienceAtEnd is for how long the last observation holds.
+const patienceAtEnd = 2 * time.Second

@@ -58,6 +58,11 @@ func (w Waterfall) HTML() template.HTML {
 		m.text(Seconds.Text(own.Seconds()) + " of it the application's own")
 		m.add("</span>")
 	}
+	if w.Goal > 0 {
+		m.add(`<span class="mute goal-text">goal `)
+		m.text(Seconds.Text(w.Goal.Seconds()))
+		m.add("</span>")
+	}
 	m.add("</p><ol>")
 	var from time.Duration
 	for _, s := range w.Stages {
