@@ -48,6 +48,9 @@ func local(kind string) bool {
 const (
 	// firstRetry is how long after a failure a source is read again; each further failure doubles it.
 	firstRetry = time.Second
+	// slack lets a read be due at the tick nearest to its time: a read ends a little after the tick that began it, and
+	// would else wait for the second tick from there.
+	slack = signal.Pace / 2
 	// defaultPolling is KEDA's pollingInterval.
 	defaultPolling = 30 * time.Second
 )
@@ -135,7 +138,7 @@ func (s *source) failed(err error, at time.Time) bool {
 func (s *source) succeeded(got []trigger.Reading, at time.Time) bool {
 	news := s.err != nil || len(got) != len(s.metrics)
 	s.err, s.failures = nil, 0
-	s.next = at.Add(s.every)
+	s.next = at.Add(s.every - slack)
 	if s.pushing {
 		s.next = at.Add(s.longest)
 	}
