@@ -212,8 +212,8 @@ func allSettings(present replay.Settings, o replayOptions) ([]replay.Settings, e
 		if present, err = present.With(o.present); err != nil {
 			return nil, fmt.Errorf("--present %w", err)
 		}
-		present.Name = "present"
 	}
+	present.Name = "present"
 	if err := present.Check(); err != nil {
 		return nil, fmt.Errorf("%w: say it with --present target=NUMBER", err)
 	}

@@ -19,6 +19,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/escale-dev/escale/internal/engine"
@@ -71,6 +72,7 @@ func run(ctx context.Context, rounds int) error {
 	if err := platform.Scale(ready, c, catalog, scaling); err != nil {
 		return err
 	}
+	work(ctx, state)
 	var first, own []time.Duration
 	for i := range rounds {
 		f, o, err := measure(ctx, c, state)
@@ -88,9 +90,24 @@ func run(ctx context.Context, rounds int) error {
 // scaling takes the catalog to zero after two seconds without requests.
 const scaling = `{"min": 0, "max": 5, "requestsInFlight": 10, "quietSeconds": 2}`
 
+// work sends requests for a while: only an App that has had work goes to zero soon.
+func work(ctx context.Context, s engine.State) {
+	ctx, cancel := context.WithTimeout(ctx, 6*time.Second)
+	defer cancel()
+	var all sync.WaitGroup
+	for range 4 {
+		all.Go(func() {
+			for ctx.Err() == nil {
+				_ = get(ctx, s.GatewayURL+path, "shop.localhost") // it does not matter what it answers
+			}
+		})
+	}
+	all.Wait()
+}
+
 // measure waits for the catalog to be at zero, sends one request, and then starts the program outside.
 func measure(ctx context.Context, c client.Client, s engine.State) (first, own time.Duration, err error) {
-	ctx, cancel := context.WithTimeout(ctx, 3*time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, 8*time.Minute) // an App without any work since its release stays up for five
 	defer cancel()
 	if err := platform.AwaitPods(ctx, c, catalog, 0); err != nil {
 		return 0, 0, err
