@@ -192,9 +192,7 @@ func (s *sockets) shutdown(ctx context.Context) error {
 }
 
 func (o *socket) stop(ctx context.Context) error {
-	o.close()
-	_ = o.listener.Close()
-	err := errors.Join(o.server.Shutdown(ctx), o.gateway.finishRaw(ctx, o.front))
+	err := errors.Join(o.Close(), o.server.Shutdown(ctx), o.gateway.finishRaw(ctx, o.front))
 	finished := make(chan struct{})
 	go func() { o.streams.Wait(); close(finished) }()
 	select {
@@ -260,7 +258,10 @@ func (o *socket) Accept() (net.Conn, error) {
 // Close implements net.Listener.
 func (o *socket) Close() error {
 	o.close()
-	return o.listener.Close()
+	if err := o.listener.Close(); !errors.Is(err, net.ErrClosed) {
+		return err
+	}
+	return nil
 }
 
 // Addr implements net.Listener.
