@@ -59,7 +59,7 @@ func (b *backend) wait(ctx context.Context, set *endpointSet) (*endpoint, error)
 	}
 	b.counts.holds.Add(1)
 	b.shared.signals.Held(types.NamespacedName{Namespace: b.key.Namespace, Name: b.key.Service})
-	expired := time.NewTimer(b.shared.hold)
+	expired := time.NewTimer(b.holdTime())
 	defer expired.Stop()
 	for {
 		select {
@@ -76,6 +76,15 @@ func (b *backend) wait(ctx context.Context, set *endpointSet) (*endpoint, error)
 	}
 }
 
+// holdTime is how long requests wait for this backend: less where the signals know of no workload whose pods could come.
+func (b *backend) holdTime() time.Duration {
+	service := types.NamespacedName{Namespace: b.key.Namespace, Name: b.key.Service}
+	if b.shared.signals != nil && len(b.shared.signals.Backends(service)) == 0 {
+		return min(b.shared.hold, hopelessHold)
+	}
+	return b.shared.hold
+}
+
 // unavailable says why a backend took no request, and when to ask again.
 func (b *backend) unavailable(err error) string {
 	switch {
@@ -86,7 +95,7 @@ func (b *backend) unavailable(err error) string {
 		return fmt.Sprintf("circuit breaker: Service %q has %d requests in flight, as many as its %d ready pods may have",
 			b.key, maxInFlight(ready), ready)
 	}
-	return fmt.Sprintf("no pod of Service %q became ready within %s", b.key, b.shared.hold)
+	return fmt.Sprintf("no pod of Service %q became ready within %s", b.key, b.holdTime())
 }
 
 // retryAfter is the value of Retry-After of an answer 503, in seconds.

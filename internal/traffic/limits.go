@@ -33,6 +33,8 @@ const (
 	DefaultHold = 60 * time.Second
 	// MaxHold bounds what Deps.Hold can ask for.
 	MaxHold = 10 * time.Minute
+	// hopelessHold is how long it waits where no workload is known behind the Service.
+	hopelessHold = 10 * time.Second
 	// startHold is how long a request waits for the first table.
 	startHold = 10 * time.Second
 	// maxHeld is how many requests wait for one backend. Their bodies are not read meanwhile.

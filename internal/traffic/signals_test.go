@@ -53,6 +53,34 @@ func TestSignalsFollowARequestFromZero(t *testing.T) {
 	}
 }
 
+func TestHoldTime(t *testing.T) {
+	served := BackendKey{Namespace: "shop", Service: "web"}
+	workload := signal.Backend{Workload: signal.Workload{Kind: "Deployment", Namespace: "shop", Name: "web"}, Share: 1}
+	store := signal.New(signal.Config{Topology: signal.FixedTopology{
+		Services: map[types.NamespacedName][]signal.Backend{{Namespace: "shop", Name: "web"}: {workload}},
+	}})
+	for _, c := range []struct {
+		name    string
+		key     BackendKey
+		signals *signal.Store
+		hold    time.Duration
+		want    time.Duration
+	}{
+		{"a workload can come", served, store, 0, 60 * time.Second},
+		{"no workload is known", BackendKey{Namespace: "shop", Service: "db"}, store, 0, 10 * time.Second},
+		{"nothing is known", served, nil, 0, 60 * time.Second},
+		{"as configured", served, store, 90 * time.Second, 90 * time.Second},
+		{"never longer than ten minutes", served, store, time.Hour, 10 * time.Minute},
+		{"shorter than that of no hope", BackendKey{}, store, time.Second, time.Second},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if got := newBackend(c.key, newSharedPlane(c.signals, c.hold)).holdTime(); got != c.want {
+				t.Errorf("got %v, want %v", got, c.want)
+			}
+		})
+	}
+}
+
 // Two ways to speak to one Service and port are one to the signals.
 func TestMergeTraffic(t *testing.T) {
 	now := time.Now()

@@ -72,9 +72,9 @@ func (p *pending) enqueue(before Statuses) {
 	}
 	enqueueChanged(p.queue, kindGateway, before.Gateways, p.latest.Gateways)
 	enqueueChanged(p.queue, kindListenerSet, before.ListenerSets, p.latest.ListenerSets)
-	enqueueChanged(p.queue, kindHTTPRoute, before.Routes, p.latest.Routes)
-	enqueueChanged(p.queue, kindGRPCRoute, before.GRPCRoutes, p.latest.GRPCRoutes)
-	enqueueChanged(p.queue, kindTLSRoute, before.TLSRoutes, p.latest.TLSRoutes)
+	enqueueRoutes(p.queue, kindHTTPRoute, before.Routes, p.latest.Routes)
+	enqueueRoutes(p.queue, kindGRPCRoute, before.GRPCRoutes, p.latest.GRPCRoutes)
+	enqueueRoutes(p.queue, kindTLSRoute, before.TLSRoutes, p.latest.TLSRoutes)
 	enqueueChanged(p.queue, kindPolicy, before.Policies, p.latest.Policies)
 }
 
@@ -84,6 +84,22 @@ func enqueueChanged[S any](q workqueue.TypedRateLimitingInterface[objectRef], ki
 			q.Add(objectRef{kind, name})
 		}
 	}
+}
+
+// enqueueRoutes is enqueueChanged for the statuses there are thousands of, without reflection.
+func enqueueRoutes(q workqueue.TypedRateLimitingInterface[objectRef], kind string, before, after map[types.NamespacedName][]gatewayv1.RouteParentStatus) {
+	for name, s := range after {
+		if old, ok := before[name]; !ok || !slices.EqualFunc(old, s, sameParent) {
+			q.Add(objectRef{kind, name})
+		}
+	}
+}
+
+// sameParent compares what Compile says of a parent. Its reference comes from the route's spec, so that the pointers are
+// the same unless the route changed.
+func sameParent(a, b gatewayv1.RouteParentStatus) bool {
+	return a.ControllerName == b.ControllerName && slices.Equal(a.Conditions, b.Conditions) &&
+		(a.ParentRef == b.ParentRef || equality.Semantic.DeepEqual(a.ParentRef, b.ParentRef))
 }
 
 func (p *pending) statuses() Statuses {
