@@ -348,7 +348,7 @@ func scaleups(f Facts) []ScaleupRow {
 		if len(out) >= mostScaleups {
 			break
 		}
-		if len(r.Stages) > 0 {
+		if r.Action == "scaled up" && len(r.Stages) > 0 {
 			out = append(out, recordRow(len(out), r))
 		}
 	}
