@@ -187,6 +187,22 @@ func TestRetryPolicy(t *testing.T) {
 	}
 }
 
+func TestRetryAfterBackendTimeout(t *testing.T) {
+	var seen atomic.Int64
+	p := startPlane(t, web(backendServer(t, func(w http.ResponseWriter, r *http.Request) {
+		if seen.Add(1) == 1 {
+			<-r.Context().Done() // until the gateway gives up
+			return
+		}
+		describe(w, r)
+	})), base, httpRoute("r",
+		"  rules: [{timeouts: {backendRequest: 200ms}, retry: {attempts: 5, backoff: 1ms}, backendRefs: [{name: web, port: 80}]}]\n"))
+	p.expect(200, "GET /", "GET", "/")
+	if seen.Load() < 2 {
+		t.Error("answered without a second request")
+	}
+}
+
 func TestRetryWait(t *testing.T) {
 	p := &retryPolicy{backoff: 100 * time.Millisecond}
 	for n, want := range []time.Duration{100, 200, 400, 800, 1000, 1000} {

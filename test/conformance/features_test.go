@@ -27,9 +27,9 @@ func declared(t *testing.T) map[features.FeatureName]bool {
 	return set
 }
 
-// untested are features that the suite knows by name and has no test for. We declare them where tests of our own show
-// that they work.
-var untested = []features.FeatureName{}
+// untested are features that the suite knows by name and has no test for. They are declared because tests in
+// internal/traffic show that they work: TestRetryPolicy and TestRetryAfterBackendTimeout.
+var untested = []features.FeatureName{features.SupportHTTPRouteRetryBackendTimeout, features.SupportHTTPRouteRetryConnectionError}
 
 // A feature is declared because the suite tests it; TestConformance fails when one of its tests does.
 func TestDeclaredFeaturesAreTested(t *testing.T) {
