@@ -2,6 +2,7 @@ package platform
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -58,7 +59,7 @@ func AwaitPods(ctx context.Context, c client.Client, app client.ObjectKey, n int
 		select {
 		case <-time.After(50 * time.Millisecond):
 		case <-ctx.Done():
-			return fmt.Errorf("waiting for %d pods of %s (desired, ready, there: %v): %w, %w", n, app, at, ctx.Err(), err)
+			return fmt.Errorf("waiting for %d pods of %s (desired, ready, there: %v): %w", n, app, at, errors.Join(ctx.Err(), err))
 		}
 	}
 }
