@@ -477,6 +477,28 @@ func TestHoldUntilAnEndpointIsReady(t *testing.T) {
 	}
 }
 
+// A workload that goes to zero leaves pods that are listed as serving and answer no more.
+func TestHoldWhenOnlyDeadPodsAreLeft(t *testing.T) {
+	p := startPlane(t, nil, base, httpRoute("r", toWeb))
+	b := p.gateway.live.Load().backends[0]
+	var gone []string
+	for range maxAttempts + 1 {
+		gone = append(gone, closedAddress(t))
+	}
+	b.update(addresses{draining: gone})
+	result := make(chan string)
+	go func() {
+		_, body, err := p.do("POST", "/", strings.NewReader("held"))
+		result <- fmt.Sprint(strings.Contains(body, "body=held"), err)
+	}()
+	until(func() bool { return b.held.Load() == 1 })
+	b.update(addresses{draining: gone[1:]})
+	b.update(addresses{ready: []string{backendServer(t, describe)}, draining: gone[1:]})
+	if got := <-result; got != "true <nil>" {
+		t.Errorf("the request ended with %s", got)
+	}
+}
+
 func TestHoldIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBackend(BackendKey{}, newSharedPlane(nil, 0))

@@ -38,19 +38,22 @@ var (
 	errHoldFull = errors.New("too many requests wait already")
 )
 
-// endpoint chooses an endpoint, and waits for one while the backend has none at all. The error is errNoEndpoint,
-// errHoldFull, errOverloaded, or the cause of the end of ctx.
+// endpoint chooses an endpoint, and waits for one while the backend has none at all, or none but pods that are about to
+// stop and were tried in vain. The error is errNoEndpoint, errHoldFull, errOverloaded, or the cause of the end of ctx.
 func (b *backend) endpoint(ctx context.Context, tried []*endpoint) (*endpoint, error) {
 	set := b.set.Load()
+	if len(tried) > 0 && len(set.ready) == 0 {
+		return b.wait(ctx, set, func(s *endpointSet) *endpoint { return lessLoaded(s.ready, tried) })
+	}
 	e, err := b.pick(tried)
 	if err == errNoEndpoint && len(tried) == 0 {
-		return b.wait(ctx, set)
+		return b.wait(ctx, set, func(s *endpointSet) *endpoint { return b.choose(s, nil) })
 	}
 	return e, err
 }
 
-// wait holds a request until an endpoint is there.
-func (b *backend) wait(ctx context.Context, set *endpointSet) (*endpoint, error) {
+// wait holds a request until there is an endpoint that choose takes.
+func (b *backend) wait(ctx context.Context, set *endpointSet, choose func(*endpointSet) *endpoint) (*endpoint, error) {
 	here, inAll := b.held.Add(1), b.shared.held.Add(1)
 	defer b.held.Add(-1)
 	defer b.shared.held.Add(-1)
@@ -70,7 +73,7 @@ func (b *backend) wait(ctx context.Context, set *endpointSet) (*endpoint, error)
 			return nil, context.Cause(ctx)
 		}
 		set = b.set.Load()
-		if e := b.choose(set, nil); e != nil {
+		if e := choose(set); e != nil {
 			return e, nil
 		}
 	}
