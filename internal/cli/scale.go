@@ -21,7 +21,7 @@ other settings, say what could be saved, and show office hours.`,
   # What would another target have done yesterday?
   escale scale replay yesterday.signals --set target=20`,
 	}
-	c.AddCommand(explainCommand(e), adviseCommand(e), replayCommand(e), hoursCommand(e))
+	c.AddCommand(explainCommand(e), adviseCommand(e), replayCommand(e), exportCommand(e), hoursCommand(e))
 	return c
 }
 

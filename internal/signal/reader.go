@@ -173,6 +173,8 @@ type decoder struct {
 	facts    Facts
 	rows     [len(columns)]decoded
 	triggers []triggerColumns
+	// varying are the columns that differ between rows, or whose meaning does.
+	varying []int
 }
 
 // decoded is a column; values is empty where all rows have the first one.
@@ -260,7 +262,7 @@ func (d *decoder) each(p *parser, w Workload, f func(Workload, *Facts) error) er
 	if p.bad {
 		return errDamaged
 	}
-	d.facts = Facts{Lags: d.facts.Lags[:0]}
+	d.begin()
 	for row := range int(rows) {
 		d.fill(row)
 		if row == int(rows)-1 {
@@ -312,16 +314,26 @@ func readLatency(p *parser) (h Histogram) {
 	return h
 }
 
-// fill makes the facts those of a row. Columns that do not change are set with the first row only; ages change with the
-// time they count from.
+// begin sets what all rows have in common. Ages count from the time of their row, but for those that are not known.
+func (d *decoder) begin() {
+	d.facts = Facts{Lags: d.facts.Lags[:0]}
+	d.varying = d.varying[:0]
+	for i := 1; i < len(columns); i++ {
+		c := &d.rows[i]
+		if len(c.values) > 0 || i <= ageColumns && c.first > 0 {
+			d.varying = append(d.varying, i)
+			continue
+		}
+		columns[i].set(&d.facts, c.first)
+	}
+}
+
+// fill makes the facts those of a row.
 func (d *decoder) fill(row int) {
 	f := &d.facts
 	f.At = time.Unix(d.rows[0].at(row), 0)
-	for i := 1; i < len(columns); i++ {
-		c := &d.rows[i]
-		if i <= ageColumns || row == 0 || len(c.values) > 0 {
-			columns[i].set(f, c.at(row))
-		}
+	for _, i := range d.varying {
+		columns[i].set(f, d.rows[i].at(row))
 	}
 	f.Lags = f.Lags[:0]
 	for i := range d.triggers {

@@ -260,6 +260,26 @@ func TestAQuestionKeepsThePaceForAMinute(t *testing.T) {
 	})
 }
 
+func TestManyQuestionsAtOnceGatherOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		u := &countingUsage{}
+		s := New(Config{Usage: u})
+		var asking sync.WaitGroup
+		for range 20 {
+			asking.Go(func() { s.Refresh(t.Context()) })
+		}
+		asking.Wait()
+		if u.asked != 1 {
+			t.Errorf("usage was read %d times", u.asked)
+		}
+		time.Sleep(2 * time.Second)
+		s.Refresh(t.Context())
+		if u.asked != 2 {
+			t.Errorf("two seconds later usage was read %d times in all, want 2", u.asked)
+		}
+	})
+}
+
 func TestLagsAreKeptWithTheTimeTheyWereRead(t *testing.T) {
 	s := New(Config{})
 	begin := time.Unix(1_800_000_000, 0)

@@ -20,7 +20,7 @@ func (s *Store) Run(ctx context.Context) error {
 			return nil
 		case <-s.attended:
 		case <-due:
-			s.Tick(ctx, time.Now())
+			s.tickUnless(ctx, Pace/2)
 		}
 	}
 }
@@ -50,11 +50,19 @@ func (s *Store) Refresh(ctx context.Context) {
 		return
 	}
 	s.attend()
+	s.tickUnless(ctx, Pace+Pace/2)
+}
+
+// tickUnless gathers facts unless the newest are younger than that: what is counted between two readings that follow at
+// once makes no rate.
+func (s *Store) tickUnless(ctx context.Context, younger time.Duration) {
+	s.ticking.Lock()
+	defer s.ticking.Unlock()
 	s.mu.RLock()
 	last := s.lastAt
 	s.mu.RUnlock()
-	if now := time.Now(); now.Sub(last) > Pace+Pace/2 {
-		s.Tick(ctx, now)
+	if now := time.Now(); now.Sub(last) >= younger {
+		s.tickLocked(ctx, now)
 	}
 }
 
@@ -62,6 +70,10 @@ func (s *Store) Refresh(ctx context.Context) {
 func (s *Store) Tick(ctx context.Context, now time.Time) {
 	s.ticking.Lock()
 	defer s.ticking.Unlock()
+	s.tickLocked(ctx, now)
+}
+
+func (s *Store) tickLocked(ctx context.Context, now time.Time) {
 	facts := s.gather(ctx, now)
 	s.keep(now, facts)
 	if s.cfg.Recorder != nil {
