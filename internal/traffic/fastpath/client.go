@@ -41,6 +41,8 @@ type client struct {
 	next   []byte // what came behind it
 	reads  int    // of this head
 	unsent []byte // what the client has not taken yet
+	// stalled is since when it has taken nothing of that.
+	stalled time.Time
 
 	x        Exchange
 	upstream *upstream
@@ -64,6 +66,8 @@ const (
 	clientIdle    = 2 * time.Minute
 	lingerTimeout = 500 * time.Millisecond
 	lingerBytes   = 256 << 10
+	// writeStall is how long a client may take no byte of an answer.
+	writeStall = time.Minute
 	// slowBodyGrace and slowBodyRate are how fast a request's body must come until the backend answers: in this time, and
 	// one second more for so many bytes.
 	slowBodyGrace = 30 * time.Second
@@ -90,6 +94,9 @@ func (l *loop) serve(a accepted) {
 	}
 	l.timers.arm(&c.timer, l.now.Add(headTimeout))
 }
+
+// resting says that the connection has no request, nor a part of one.
+func (c *client) resting() bool { return c.state == waiting && len(c.raw) == 0 }
 
 func (c *client) event(events uint32) {
 	if events&(unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != 0 {
@@ -236,30 +243,6 @@ func (c *client) try() {
 	}
 }
 
-// armExchange sets the timer to the end that comes first.
-func (c *client) armExchange() {
-	var when time.Time
-	if c.x.Timeout > 0 {
-		when = c.x.Started.Add(c.x.Timeout)
-	}
-	if c.x.BackendTimeout > 0 {
-		if w := c.attempt.Add(c.x.BackendTimeout); when.IsZero() || w.Before(when) {
-			when = w
-		}
-	}
-	if c.bodyLeft > 0 && !c.answered {
-		if w := c.bodyDue(); when.IsZero() || w.Before(when) {
-			when = w
-		}
-	}
-	c.loop.timers.arm(&c.timer, when)
-}
-
-// bodyDue is when the body has come too slowly, unless more of it comes before.
-func (c *client) bodyDue() time.Time {
-	return c.x.Started.Add(slowBodyGrace + time.Duration(c.length-c.bodyLeft)*time.Second/slowBodyRate)
-}
-
 // readBody brings the request's body to the upstream as fast as that takes it.
 func (c *client) readBody() {
 	l := c.loop
@@ -291,9 +274,14 @@ func (c *client) write(b []byte) {
 		}
 		b = b[n:]
 	}
-	if len(b) > 0 {
-		c.unsent = append(c.unsent, b...)
+	if len(b) == 0 {
+		return
 	}
+	if len(c.unsent) == 0 {
+		c.stalled = c.loop.now
+	}
+	c.unsent = append(c.unsent, b...)
+	c.armExchange()
 }
 
 // flush sends what was kept, and lets the exchange go on once nothing is.
@@ -303,11 +291,15 @@ func (c *client) flush() {
 		c.lost()
 		return
 	}
+	if n > 0 {
+		c.stalled = c.loop.now
+	}
 	c.unsent = c.unsent[:copy(c.unsent, c.unsent[n:])]
 	if len(c.unsent) > 0 {
 		return
 	}
 	c.unsent = nil
+	c.armExchange()
 	switch {
 	case c.state == flushing:
 		c.endAnswer()
@@ -426,23 +418,6 @@ func (c *client) drain() {
 		if !ok || c.drained > lingerBytes {
 			c.close()
 		}
-	}
-}
-
-// expire implements expirer.
-func (c *client) expire() {
-	now := c.loop.now
-	switch {
-	case c.state != exchanging:
-		c.close()
-	case c.x.Timeout > 0 && !now.Before(c.x.Started.Add(c.x.Timeout)):
-		c.fail(RequestTimeout, nil)
-	case c.x.BackendTimeout > 0 && !now.Before(c.attempt.Add(c.x.BackendTimeout)):
-		c.fail(BackendTimeout, nil)
-	case c.bodyLeft > 0 && !c.answered && !now.Before(c.bodyDue()):
-		c.fail(RequestTooSlow, nil)
-	default:
-		c.armExchange()
 	}
 }
 

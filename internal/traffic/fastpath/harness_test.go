@@ -37,6 +37,7 @@ type fixedRouter struct {
 	change                  *HeaderChange
 	way                     func(*Request) Way
 	repeat                  atomic.Bool
+	stall                   time.Duration
 
 	begun, answered atomic.Int64
 	done            chan Outcome
@@ -81,14 +82,14 @@ func start(t *testing.T, configure func(*fixedRouter), handle func(net.Conn, *bu
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.router = &fixedRouter{upstream: upstream, done: make(chan Outcome, 1<<16)}
+	s.router = &fixedRouter{upstream: upstream, done: make(chan Outcome, 1<<16), stall: writeStall}
 	if configure != nil {
 		configure(s.router)
 	}
 	go accept(s.backend, handle)
 	front := listen(t)
 	s.address = front.Addr().String()
-	if s.server, err = Listen(front.(*net.TCPListener), s.router, 2); err != nil {
+	if s.server, err = listenFor(front.(*net.TCPListener), s.router, 2, s.router.stall); err != nil {
 		t.Fatal(err)
 	}
 	reference := &http.Server{ConnState: ConnState, Handler: http.HandlerFunc(s.serveReference)}

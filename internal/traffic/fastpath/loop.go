@@ -281,7 +281,7 @@ func (l *loop) startDraining() {
 	l.draining = true
 	_ = l.accept(false)
 	for c := range l.clients {
-		if c.state == waiting && len(c.raw) == 0 {
+		if c.resting() {
 			c.close()
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"net"
 	"runtime"
 	"testing"
+	"time"
 )
 
 // TestIdleConnectionsAreSmall keeps many connections that were used once.
@@ -49,6 +50,20 @@ func clientMemory(t *testing.T, connections int) int64 {
 		_ = c.Close()
 	}
 	return grown + int64(connections)*4096 // the buffer the test reads through
+}
+
+func TestClientThatTakesNothingIsCutOff(t *testing.T) {
+	s := start(t, func(r *fixedRouter) { r.stall = 20 * time.Millisecond }, func(c net.Conn, r *bufio.Reader) {
+		if _, err := readRequest(r); err == nil {
+			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\n\r\n")
+			_, _ = io.Copy(c, zeros{})
+		}
+	})
+	c, _ := s.dial()
+	s.write(c, "GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+	if o := s.outcome(); o.Reason != ClientGone {
+		t.Errorf("the outcome is %+v", o)
+	}
 }
 
 func heap() int64 {

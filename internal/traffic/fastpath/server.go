@@ -7,6 +7,7 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -16,6 +17,7 @@ import (
 type Server struct {
 	router   Router
 	listener *net.TCPListener
+	stall    time.Duration
 	socket   int
 	loops    []*loop
 	load     []atomic.Int64 // connections of each loop
@@ -29,11 +31,16 @@ type Server struct {
 // Listen takes over a listener and serves it at once, with this many loops. Each uses one processor at most, and sleeps
 // in a thread of its own.
 func Listen(l *net.TCPListener, router Router, n int) (*Server, error) {
+	return listenFor(l, router, n, writeStall)
+}
+
+// listenFor is Listen with another time that a client may take no byte of an answer.
+func listenFor(l *net.TCPListener, router Router, n int, stall time.Duration) (*Server, error) {
 	socket, err := listenerSocket(l)
 	if err != nil {
 		return nil, fmt.Errorf("duplicating the socket of %s: %w", l.Addr(), err)
 	}
-	s := &Server{router: router, listener: l, socket: socket, load: make([]atomic.Int64, n), stopped: make(chan struct{})}
+	s := &Server{router: router, listener: l, socket: socket, stall: stall, load: make([]atomic.Int64, n), stopped: make(chan struct{})}
 	s.handed.filled.L = &s.handed.mu
 	err = inherit(socket)
 	for i := 0; err == nil && i < n; i++ {

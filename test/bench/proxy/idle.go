@@ -31,8 +31,8 @@ func (s *stage) idle(ctx context.Context, p *proxy, connections int) (string, er
 			return "", fmt.Errorf("using connection %d: %w", len(open), err)
 		}
 	}
-	const quiet, length = 6 * time.Second, 10 * time.Second
-	select { // the connections to the backend go after four seconds
+	const quiet, length = 15 * time.Second, 10 * time.Second
+	select { // for the connections to the backend to go, and the first timers to pass
 	case <-ctx.Done():
 		return "", ctx.Err()
 	case <-time.After(quiet):
