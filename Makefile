@@ -58,8 +58,8 @@ fuzz: ## Run each fuzz target for FUZZTIME.
 
 .PHONY: bench
 bench: build ## Run the bench programs one after the other.
-	go run ./test/bench/footprint
-	go run ./test/bench/podstart
+	for b in footprint podstart scaleup coldstart queue scalers scaledobjects signals proxy routes replay; do \
+		go run ./test/bench/$$b || exit; done
 
 .PHONY: conformance
 conformance: build ## Run the Gateway API's conformance suite; needs root. The report is bin/conformance-report.yaml.
