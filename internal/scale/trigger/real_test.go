@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strconv"
 	"testing"
-	"time"
 
 	"database/sql"
 
@@ -228,38 +227,4 @@ func TestMariaDB(t *testing.T) {
 	f.config = Config{Type: "mysql", Auth: map[string]string{"password": "secret", "username": "scaler"}, Metadata: map[string]string{
 		"host": host, "port": port, "dbName": "test", "query": "SELECT COUNT(*) FROM jobs", "queryValue": "4"}}
 	conform(t, f)
-}
-
-// TestFollowRedis checks the whole way: the loop hears of a message long before its next turn.
-func TestFollowRedis(t *testing.T) {
-	server := triggertest.Run(t, triggertest.Redis())
-	client := redis.NewClient(&redis.Options{Addr: server.Address})
-	defer client.Close()
-	source, err := New(Config{Type: "redis", Metadata: map[string]string{"address": server.Address, "listName": "orders"}})
-	must(t, err)
-	defer source.Close()
-	ctx, cancel := context.WithCancel(t.Context())
-	seen, done := make(chan Observation, 100), make(chan struct{})
-	go func() {
-		defer close(done)
-		Follow(ctx, source, time.Hour, func(o Observation) { seen <- o })
-	}()
-	pushed := func() Observation {
-		for {
-			select {
-			case o := <-seen:
-				if o.Pushed {
-					return o
-				}
-			case <-time.After(patience):
-				t.Fatal("nothing was pushed")
-			}
-		}
-	}
-	pushed()
-	must(t, client.RPush(t.Context(), "orders", "x").Err())
-	for o := pushed(); len(o.Readings) != 1 || !o.Readings[0].Active; o = pushed() {
-	}
-	cancel()
-	<-done
 }

@@ -3,7 +3,9 @@ package trigger
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -256,62 +258,37 @@ func TestAHeldRequestIsToldAtOnce(t *testing.T) {
 		store := signal.New(signal.Config{Topology: signal.FixedTopology{Services: map[types.NamespacedName][]signal.Backend{service: {{Workload: workload, Share: 1}}}}})
 		source, err := New(Config{Type: TypeRequests, Metadata: pairs("targetValue=10"), Workload: workload, Signals: store})
 		must(t, err)
-		ctx, cancel := context.WithCancel(t.Context())
-		var seen []Observation
-		go Follow(ctx, source, time.Hour, func(o Observation) { seen = append(seen, o) })
-		synctest.Wait()
-		if len(seen) == 0 || seen[0].Err == nil {
-			t.Fatalf("seen %v, want an error while no gateway leads here", seen)
+		defer source.Close()
+		if _, err := source.Read(t.Context()); err == nil {
+			t.Error("demand was read though no gateway leads here")
 		}
-		store.Held(types.NamespacedName{Namespace: "shop", Name: "other"})
-		time.Sleep(time.Second)
-		before := len(seen)
-		store.Held(service)
-		time.Sleep(pushGap)
+		ctx, cancel := context.WithCancel(t.Context())
+		told := 0
+		go func() { _ = source.(Pusher).Watch(ctx, func() { told++ }) }()
 		synctest.Wait()
-		last := seen[len(seen)-1]
-		if len(seen) == before || last.Err != nil || !last.Readings[0].Active || last.Readings[0].Value != 1 {
-			t.Errorf("seen %+v, want the held request as demand", last)
+		store.Held(types.NamespacedName{Namespace: "shop", Name: "other"})
+		synctest.Wait()
+		before := told
+		store.Held(service)
+		synctest.Wait()
+		if got := mustRead(t, source); told != before+1 || !got.Active || got.Value != 1 {
+			t.Errorf("told %d times, read %+v, want the held request told once, as demand", told-before, got)
 		}
 		cancel()
 		synctest.Wait()
 	})
 }
 
-// flaky is a source that fails as often as it is told.
-type flaky struct {
-	probe
-	fail  int
-	times []time.Time
-}
-
-func (f *flaky) Read(context.Context) ([]Reading, error) {
-	f.times = append(f.times, time.Now())
-	if len(f.times) <= f.fail {
-		return nil, errors.New("down")
+func TestTheDocumentNamesEveryType(t *testing.T) {
+	page, err := os.ReadFile("../../../docs/triggers.md")
+	must(t, err)
+	for _, name := range append(schema.Types(), TypeRequests) {
+		_, ok := find(name)
+		answer := map[bool]string{true: "yes", false: "no"}[ok]
+		if !strings.Contains(string(page), fmt.Sprintf("| `%s` | %s |", name, answer)) {
+			t.Errorf("docs/triggers.md does not say of %q that it is built in: %s", name, answer)
+		}
 	}
-	return []Reading{}, nil
-}
-
-func TestFollowBacksOffAndRecovers(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		source := &flaky{fail: 6}
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-		defer cancel()
-		Follow(ctx, source, time.Second, func(Observation) {})
-		gaps := make([]time.Duration, 0, len(source.times))
-		for i := 1; i < len(source.times); i++ {
-			gaps = append(gaps, source.times[i].Sub(source.times[i-1]))
-		}
-		for i, want := range []time.Duration{1, 2, 4, 8, 10, 10} {
-			if got := gaps[i]; got > want*time.Second || got < want*time.Second*9/10 {
-				t.Errorf("gap %d is %v, want about %d s", i, got, want)
-			}
-		}
-		if last := gaps[len(gaps)-1]; last != time.Second {
-			t.Errorf("after recovery the gap is %v, want 1s", last)
-		}
-	})
 }
 
 func TestKafkaLag(t *testing.T) {

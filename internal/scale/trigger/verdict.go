@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-
-	"github.com/escale-dev/escale/internal/scale/trigger/schema"
 )
 
 // Judgement says what becomes of a trigger's configuration.
@@ -64,11 +62,4 @@ func (c Config) notes(also []string) []string {
 		notes = append(notes, fmt.Sprintf("%q is not read by the %s trigger; remove it, or look for a misspelling", name, c.Type))
 	}
 	return notes
-}
-
-// KnownTypes lists every type that KEDA has or that is built in, in order.
-func KnownTypes() []string {
-	types := append(schema.Types(), Types()...)
-	slices.Sort(types)
-	return slices.Compact(types)
 }
