@@ -42,6 +42,10 @@ func (c Config) refused(err error) error {
 func (c Config) foreign() Judgement {
 	v, err := c.values()
 	if err == nil {
+		// None of these types measures a share of what pods reserve.
+		_, err = c.metric(c.Type, "target", 1)
+	}
+	if err == nil {
 		err = fmt.Errorf("trigger type %q of KEDA is %w; serve it through an external scaler (type external), "+
 			"or read the same number with the prometheus or metrics-api trigger", c.Type, ErrNotBuiltIn)
 	}
