@@ -25,30 +25,39 @@ type object struct {
 	every    time.Duration
 	// wakes says that a request that waits at the gateway is demand.
 	wakes bool
-	// facts are the parts of the status that do not change.
+	// fixed are the parts of the status that do not change.
 	fixed fixedStatus
 
-	mu       sync.Mutex
+	// What follows is guarded by memory's mutex.
+	*memory
 	set      *decision.Settings
-	st       *decision.State
 	readings []decision.Reading
 	snaps    []snapshot
 	plan     decision.Plan
 	decided  bool
-	// decidedAt is when plan was made, excess when the demand began to ask for more pods than there are; zero: it does not.
-	decidedAt, excess time.Time
-	acting            bool
-	retryAt           time.Time
-	actErr            error
-	heldAt            time.Time
-	callers           callersSeen
-	expected          expectation
+	closed   bool
+	// decidedAt is when plan was made.
+	decidedAt time.Time
+}
+
+// memory is what the objects of one ScaledObject share, one after the other: a change that is under way when the spec
+// changes is seen by the object that takes over.
+type memory struct {
+	mu       sync.Mutex
+	st       *decision.State
+	acting   bool
+	retryAt  time.Time
+	actErr   error
+	heldAt   time.Time
+	callers  callersSeen
+	expected expectation
+	// excess is when the demand began to ask for more pods than there are; zero: it does not.
+	excess time.Time
 	// last is the number of pods that was there, or was written, last.
 	last   int32
 	asked  observation
 	asking bool
 	shown  shown
-	closed bool
 }
 
 // expectation is the number of pods that was written and that the informer may not show yet.
@@ -221,13 +230,6 @@ func sameMetrics(have []decision.Metric, sources []*source, snaps []snapshot) bo
 		}
 	}
 	return n == len(have)
-}
-
-// inherit takes over what the object before knew.
-func (o *object) inherit(old *object) {
-	old.mu.Lock()
-	defer old.mu.Unlock()
-	o.st, o.heldAt, o.expected, o.asked, o.shown, o.last = old.st, old.heldAt, old.expected, old.asked, old.shown, old.last
 }
 
 // demandAt is when the demand was observed that the plan answers.

@@ -29,6 +29,8 @@ const finalizer = "finalizer.keda.sh"
 const (
 	// lookAgain is when an object is looked at again whose target is not there and is not watched.
 	lookAgain = 10 * time.Second
+	// readSecretsAgain is how soon a Secret that changed is noticed.
+	readSecretsAgain = 2 * time.Minute
 )
 
 // objects reconciles ScaledObjects: it finds out what to do, and hands that to the scaler.
@@ -109,7 +111,8 @@ func (r *objects) build(ctx context.Context, o *kedav1alpha1.ScaledObject) (made
 	}
 	obj := &object{
 		scaler: r.scaler, name: client.ObjectKeyFromObject(o), uid: o.UID, target: t, workload: t.workload(), base: base,
-		sources: in.sources, every: polling(o.Spec.PollingInterval), wakes: usesRequests(in.sources), asked: seen, fixed: fixed(o, t, seen.replicas, append(withoutEffect(o), in.notes...)),
+		sources: in.sources, every: polling(o.Spec.PollingInterval), wakes: usesRequests(in.sources), fixed: fixed(o, t, seen.replicas, append(withoutEffect(o), in.notes...)),
+		memory: &memory{asked: seen},
 	}
 	return made{obj, in.renew}, nil, nil
 }
@@ -200,8 +203,11 @@ func (r *objects) sources(ctx context.Context, a askedSources) (madeSources, *re
 		if err != nil {
 			return out, r.giveUp(out.sources, had, fmt.Errorf("trigger %d (%s): %w", i, a.triggers[i].Type, err))
 		}
+		if t := a.triggers[i].AuthenticationRef; t != nil && out.renew == 0 {
+			out.renew = readSecretsAgain
+		}
 		if renew > 0 {
-			out.renew = renew
+			out.renew = renew // each look makes a new token
 		}
 		judged := trigger.Verdict(c)
 		if judged.Err != nil {
@@ -269,7 +275,7 @@ func (r *objects) install(k key, o *object) {
 	if old, ok := r.scaler.subject(k).(*object); ok {
 		fresh = slices.DeleteFunc(slices.Clone(o.sources), func(s *source) bool { return slices.Contains(old.sources, s) })
 		if old.uid == o.uid && old.workload == o.workload {
-			o.inherit(old)
+			o.memory = old.memory
 		}
 		r.scaler.replace(k, old, o, fresh)
 	} else {

@@ -270,8 +270,8 @@ func (s *Scaler) task(f func(context.Context)) {
 // follow lets a source that can push wake its object.
 func (s *Scaler) follow(src *source) {
 	pusher, ok := src.Source.(trigger.Pusher)
-	if !ok {
-		return
+	if !ok || src.local {
+		return // the loop reads local sources on the same ticks and events
 	}
 	var ctx context.Context
 	ctx, src.cancel = context.WithCancel(s.running)

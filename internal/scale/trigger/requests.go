@@ -62,7 +62,9 @@ func newRequests(c Config) (Source, error) {
 		if held.After(got.at) {
 			got.value, got.at = max(got.value, 1), held
 		}
-		got.active = waiting || got.value > v.Float("activationTargetValue")
+		// Short requests are over before anyone counts them in flight, and are work all the same.
+		activation := v.Float("activationTargetValue")
+		got.active = waiting || got.value > activation || activation == 0 && facts.Rate > 0
 		return got, ctx.Err()
 	}
 	return s, nil
@@ -111,5 +113,7 @@ func demand(metric string, facts signal.Facts) float64 {
 	if metric == "rate" {
 		return facts.Rate
 	}
-	return facts.InFlight
+	// The time that the requests of the last second took in all is how many were in flight on average (Little's law):
+	// what is counted at one moment misses short ones.
+	return max(facts.InFlight, facts.Latency.Sum)
 }

@@ -201,3 +201,10 @@ func (p *Platform) Run(ctx context.Context, args ...string) error {
 	}
 	return nil
 }
+
+// ProcessUsage is what one process uses.
+func ProcessUsage(pid int) Usage {
+	dir := filepath.Join("/proc", strconv.Itoa(pid))
+	rss, pss := memory(dir)
+	return Usage{RSS: rss, PSS: pss, CPU: cpu(dir), Processes: 1}
+}
