@@ -2,6 +2,7 @@ package scale
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -151,7 +152,10 @@ func (s *source) succeeded(got []trigger.Reading, at time.Time) bool {
 	for i, r := range got {
 		old := s.readings[i]
 		news = news || old.At.IsZero() || old.Value != r.Value || old.Active != r.Active || s.metrics[i] != r.Metric
-		s.metrics[i] = r.Metric
+		if s.metrics[i] != r.Metric {
+			s.metrics = slices.Clone(s.metrics) // a snapshot may still read the old ones
+			s.metrics[i] = r.Metric
+		}
 		s.readings[i] = decision.Reading{Value: r.Value, Active: r.Active, At: r.At}
 		if s.lag != nil {
 			s.lag(r.Name, r.Value, r.At)
@@ -170,7 +174,7 @@ func (s *source) setPushing(pushing bool) {
 	s.pushing = pushing
 }
 
-// snapshot is what is known of a source.
+// snapshot is what is known of a source. Its metrics are never written to.
 type snapshot struct {
 	metrics  []trigger.Metric
 	failures int
