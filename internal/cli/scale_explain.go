@@ -178,7 +178,7 @@ func (x *explanation) scaledObject(ctx context.Context, c *cluster, w signal.Wor
 func statesOf(conditions kedav1alpha1.Conditions) []scalerState {
 	out := []scalerState{}
 	for _, c := range conditions {
-		out = append(out, scalerState{Type: string(c.Type), Status: string(c.Status), Reason: c.Reason, Message: c.Message})
+		out = append(out, scalerState{Type: c.Type, Status: string(c.Status), Reason: c.Reason, Message: c.Message})
 	}
 	return out
 }

@@ -205,14 +205,14 @@ func marksOf(records []timeline.Record) []chart.Mark {
 }
 
 func markKind(r timeline.Record) (chart.MarkKind, bool) {
-	switch {
-	case r.Action == "scaled up":
+	switch r.Action {
+	case "scaled up":
 		return chart.ScaledUp, true
-	case r.Action == "scaled down" || r.Action == "took down":
+	case "scaled down", "took down":
 		return chart.ScaledDown, true
-	case r.Action == "released" || r.Action == "rolled back":
+	case "released", "rolled back":
 		return chart.Deployed, true
-	case r.Action == "stalled":
+	case "stalled":
 		return chart.Trouble, true
 	}
 	return "", false

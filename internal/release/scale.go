@@ -1,11 +1,11 @@
 package release
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/escale-dev/escale/api/v1alpha1"
 	appsv1 "k8s.io/api/apps/v1"
@@ -114,7 +114,7 @@ func handOver(ctx context.Context, c client.Client, o *unstructured.Unstructured
 		return client.IgnoreNotFound(err)
 	}
 	ours := slices.ContainsFunc(have.ManagedFields, func(m metav1.ManagedFieldsEntry) bool {
-		return m.Manager == fieldOwner && m.FieldsV1 != nil && bytes.Contains(m.FieldsV1.Raw, []byte(`"f:replicas":`))
+		return m.Manager == fieldOwner && m.FieldsV1 != nil && strings.Contains(m.FieldsV1.GetRawString(), `"f:replicas":`)
 	})
 	if !ours || have.Spec.Replicas == nil {
 		return nil

@@ -109,24 +109,24 @@ func (j *job) decide(now time.Time) {
 	if hope.Active {
 		j.lastActive = now
 	}
-	clear := now.Sub(j.cleared) > clearEvery
-	if !j.acting && !now.Before(j.retryAt) && (hope.Start > 0 || clear) {
-		j.act(now, set, clear)
+	sweep := now.Sub(j.cleared) > clearEvery
+	if !j.acting && !now.Before(j.retryAt) && (hope.Start > 0 || sweep) {
+		j.act(now, set, sweep)
 	}
 	j.report(now)
 }
 
 // act counts the Jobs that run, decides with them, and starts what is missing. The caller holds mu.
-func (j *job) act(now time.Time, set decision.JobSettings, clear bool) {
+func (j *job) act(now time.Time, set decision.JobSettings, sweep bool) {
 	j.acting = true
-	if clear {
+	if sweep {
 		j.cleared = now
 	}
 	f := decision.JobFacts{Readings: slices.Clone(j.readings)}
 	j.scaler.task(func(ctx context.Context) {
 		ctx, cancel := context.WithTimeout(ctx, actTimeout)
 		defer cancel()
-		plan, started, err := j.startMissing(ctx, now, set, f, clear)
+		plan, started, err := j.startMissing(ctx, now, set, f, sweep)
 		j.mu.Lock()
 		j.acting, j.actErr = false, err
 		if err != nil {
@@ -144,7 +144,7 @@ func (j *job) act(now time.Time, set decision.JobSettings, clear bool) {
 	})
 }
 
-func (j *job) startMissing(ctx context.Context, now time.Time, set decision.JobSettings, f decision.JobFacts, clear bool) (decision.JobPlan, int32, error) {
+func (j *job) startMissing(ctx context.Context, now time.Time, set decision.JobSettings, f decision.JobFacts, sweep bool) (decision.JobPlan, int32, error) {
 	var all batchv1.JobList
 	err := j.scaler.client.List(ctx, &all, client.InNamespace(j.name.Namespace), client.MatchingLabels{labelScaledJob: j.name.Name})
 	if err != nil {
@@ -162,7 +162,7 @@ func (j *job) startMissing(ctx context.Context, now time.Time, set decision.JobS
 		}
 		j.recent[b.Name] = now
 	}
-	if clear {
+	if sweep {
 		err = j.clear(ctx, all.Items)
 	}
 	return plan, started, err

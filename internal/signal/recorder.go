@@ -15,8 +15,9 @@ import (
 )
 
 const (
-	// segmentBytes is how large one file of a recording grows, RecordingBytes how large all are together: the oldest go.
-	segmentBytes   = 8 << 20
+	// segmentBytes is how large one file of a recording grows.
+	segmentBytes = 8 << 20
+	// RecordingBytes is how large all files of a recording are together: the oldest go.
 	RecordingBytes = 256 << 20
 
 	segmentSuffix = ".signals"

@@ -32,7 +32,7 @@ func (b *body) Read(p []byte) (int, error) {
 	b.pace.allow(b.bytes.Load())
 	n, err := b.ReadCloser.Read(p)
 	b.bytes.Add(int64(n))
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		b.pace.stop()
 	} else if err != nil {
 		err = bodyError(err)
@@ -46,7 +46,7 @@ func (b *body) Close() error { return nil }
 func bodyError(err error) error {
 	var netErr net.Error
 	switch {
-	case err == io.EOF:
+	case errors.Is(err, io.EOF):
 		return err
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return errBodyTooSlow
@@ -125,7 +125,7 @@ func (b *answerBody) Read(p []byte) (int, error) {
 // not take.
 func (b *answerBody) failure() failure {
 	switch {
-	case b.ReadCloser == nil || b.err == io.EOF:
+	case b.ReadCloser == nil || errors.Is(b.err, io.EOF):
 		return succeeded
 	case b.err == nil:
 		return clientGone

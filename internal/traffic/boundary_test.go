@@ -50,7 +50,7 @@ func (b *strictBackend) serve(c net.Conn) {
 	in := bufio.NewReader(c)
 	for {
 		request, err := readStrictly(in)
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return
 		}
 		b.mu.Lock()
@@ -170,7 +170,7 @@ func cmpErr(err, other error) error {
 }
 
 func cmpEOF(err error) error {
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		return io.ErrUnexpectedEOF
 	}
 	return err

@@ -171,7 +171,7 @@ func TestTooManyConnections(t *testing.T) {
 	if !answered(p.raw(request)) {
 		t.Error("a new connection is not served")
 	}
-	if _, err := conns[0].Read(make([]byte, 1)); err != io.EOF {
+	if _, err := conns[0].Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
 		t.Errorf("the connection that rested for longest: got %v, want it closed", err)
 	}
 	if _, err := io.WriteString(conns[2], request); err != nil || !answered(conns[2]) {

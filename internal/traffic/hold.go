@@ -46,7 +46,7 @@ func (b *backend) endpoint(ctx context.Context, tried []*endpoint) (*endpoint, e
 		return b.wait(ctx, set, func(s *endpointSet) *endpoint { return lessLoaded(s.ready, tried) })
 	}
 	e, err := b.pick(tried)
-	if err == errNoEndpoint && len(tried) == 0 {
+	if errors.Is(err, errNoEndpoint) && len(tried) == 0 {
 		return b.wait(ctx, set, func(s *endpointSet) *endpoint { return b.choose(s, nil) })
 	}
 	return e, err

@@ -208,7 +208,7 @@ func gatewayView(g *gatewayv1.Gateway) view.Gateway {
 		out.Addresses = append(out.Addresses, a.Value)
 	}
 	for _, l := range g.Spec.Listeners {
-		line := view.Listener{Name: string(l.Name), Protocol: string(l.Protocol), Port: int32(l.Port), Host: string(deref(l.Hostname, ""))}
+		line := view.Listener{Name: string(l.Name), Protocol: string(l.Protocol), Port: l.Port, Host: string(deref(l.Hostname, ""))}
 		for _, status := range g.Status.Listeners {
 			if status.Name == l.Name {
 				line.Routes, line.Conditions = status.AttachedRoutes, status.Conditions
@@ -271,7 +271,7 @@ func parentViews(namespace string, parents []gatewayv1.RouteParentStatus) []view
 }
 
 func targetView(namespace string, b gatewayv1.BackendRef) view.Target {
-	key := BackendKey{Namespace: string(deref(b.Namespace, gatewayv1.Namespace(namespace))), Service: string(b.Name), Port: int32(deref(b.Port, 0))}
+	key := BackendKey{Namespace: string(deref(b.Namespace, gatewayv1.Namespace(namespace))), Service: string(b.Name), Port: deref(b.Port, 0)}
 	return view.Target{Backend: key.String(), Weight: deref(b.Weight, 1)}
 }
 

@@ -72,11 +72,11 @@ func (c *compiler) attachTo(r *routePlan, b binding, attached map[place]bool) {
 	b.listener.hosts[r.object.kind] = append(b.listener.hosts[r.object.kind], b.hosts...)
 	for _, table := range b.listener.tables {
 		for _, host := range b.hosts {
-			if p := (place{table, host}); attached[p] {
+			p := place{table, host}
+			if attached[p] {
 				continue
-			} else {
-				attached[p] = true
 			}
+			attached[p] = true
 			if r.stream != nil {
 				table.streams.get(host, func() *streamRule { return r.stream }) // the oldest route has precedence
 				continue

@@ -137,8 +137,6 @@ func (e *extreme) keeps(older, newer int32) bool {
 	return older > newer
 }
 
-func (e *extreme) reset() { e.queue, e.first = e.queue[:0], 0 }
-
 // change is a number of pods that were added or taken away.
 type change struct {
 	at   moment

@@ -21,40 +21,40 @@ func TestDecide(t *testing.T) {
 	five := int32(5)
 	zero := int32(0)
 	for _, c := range []struct {
-		name              string
-		namespace, own    map[string]string
-		at                string
-		replicas          int32
-		original          *int32
-		age               time.Duration
-		want, why, untill string
+		name            string
+		namespace, own  map[string]string
+		at              string
+		replicas        int32
+		original        *int32
+		age             time.Duration
+		want, why, ends string
 	}{
 		{name: "up in its uptime", own: map[string]string{"downscaler/uptime": working}, at: "monday noon", replicas: 5,
-			want: "leave", why: `uptime "Mon-Fri 08:00-18:00 UTC"`, untill: "2026-03-02T18:00:00Z"},
+			want: "leave", why: `uptime "Mon-Fri 08:00-18:00 UTC"`, ends: "2026-03-02T18:00:00Z"},
 		{name: "down outside", own: map[string]string{"downscaler/uptime": working}, at: "monday night", replicas: 5,
-			want: "down to 0", why: `outside of uptime "Mon-Fri 08:00-18:00 UTC"`, untill: "2026-03-03T08:00:00Z"},
+			want: "down to 0", why: `outside of uptime "Mon-Fri 08:00-18:00 UTC"`, ends: "2026-03-03T08:00:00Z"},
 		{name: "over the weekend", own: map[string]string{"downscaler/uptime": working}, at: "saturday", replicas: 5,
-			want: "down to 0", why: "outside of uptime", untill: "2026-03-09T08:00:00Z"},
+			want: "down to 0", why: "outside of uptime", ends: "2026-03-09T08:00:00Z"},
 		{name: "is down", own: map[string]string{"downscaler/uptime": working}, at: "saturday", replicas: 0, original: &five,
-			want: "leave", why: "outside of uptime", untill: "2026-03-09T08:00:00Z"},
+			want: "leave", why: "outside of uptime", ends: "2026-03-09T08:00:00Z"},
 		{name: "comes back", own: map[string]string{"downscaler/uptime": working}, at: "monday noon", replicas: 0, original: &five,
-			want: "up to 5", why: "uptime", untill: "2026-03-02T18:00:00Z"},
+			want: "up to 5", why: "uptime", ends: "2026-03-02T18:00:00Z"},
 		{name: "scaled up by hand at night is taken down again", own: map[string]string{"downscaler/uptime": working}, at: "monday night",
-			replicas: 3, original: &five, want: "down to 0", why: "outside of uptime", untill: "2026-03-03T08:00:00Z"},
+			replicas: 3, original: &five, want: "down to 0", why: "outside of uptime", ends: "2026-03-03T08:00:00Z"},
 		{name: "another number in the morning stays", own: map[string]string{"downscaler/uptime": working}, at: "monday noon",
-			replicas: 3, original: &five, want: "forget", why: "uptime", untill: "2026-03-02T18:00:00Z"},
+			replicas: 3, original: &five, want: "forget", why: "uptime", ends: "2026-03-02T18:00:00Z"},
 		{name: "was at zero before", own: map[string]string{"downscaler/uptime": working}, at: "monday noon",
-			replicas: 0, original: &zero, want: "up to 0", why: "uptime", untill: "2026-03-02T18:00:00Z"},
+			replicas: 0, original: &zero, want: "up to 0", why: "uptime", ends: "2026-03-02T18:00:00Z"},
 		{name: "some are left", own: map[string]string{"downscaler/uptime": working, "downscaler/downtime-replicas": "2"}, at: "saturday", replicas: 5,
-			want: "down to 2", why: "outside", untill: "2026-03-09T08:00:00Z"},
+			want: "down to 2", why: "outside", ends: "2026-03-09T08:00:00Z"},
 		{name: "fewer than are left", own: map[string]string{"downscaler/uptime": working, "downscaler/downscale-replicas": "2"}, at: "saturday", replicas: 1,
-			want: "leave", why: "outside", untill: "2026-03-09T08:00:00Z"},
+			want: "leave", why: "outside", ends: "2026-03-09T08:00:00Z"},
 		{name: "downtime", own: map[string]string{"downscaler/downtime": "Sat-Sun 00:00-24:00 UTC"}, at: "saturday", replicas: 5,
-			want: "down to 0", why: `downtime "Sat-Sun 00:00-24:00 UTC"`, untill: "2026-03-09T00:00:00Z"},
+			want: "down to 0", why: `downtime "Sat-Sun 00:00-24:00 UTC"`, ends: "2026-03-09T00:00:00Z"},
 		{name: "downtime inside of uptime", own: map[string]string{"downscaler/uptime": working, "downscaler/downtime": "Mon-Mon 11:00-13:00 UTC"},
-			at: "monday noon", replicas: 5, want: "down to 0", why: "downtime", untill: "2026-03-02T13:00:00Z"},
+			at: "monday noon", replicas: 5, want: "down to 0", why: "downtime", ends: "2026-03-02T13:00:00Z"},
 		{name: "of the namespace", namespace: map[string]string{"downscaler/uptime": working}, at: "saturday", replicas: 5,
-			want: "down to 0", why: "outside", untill: "2026-03-09T08:00:00Z"},
+			want: "down to 0", why: "outside", ends: "2026-03-09T08:00:00Z"},
 		{name: "its own count", namespace: map[string]string{"downscaler/uptime": working}, own: map[string]string{"downscaler/uptime": "always"},
 			at: "saturday", replicas: 5, want: "leave", why: `uptime "always"`},
 		{name: "excluded", namespace: map[string]string{"downscaler/uptime": working}, own: map[string]string{"downscaler/exclude": "true"},
@@ -64,26 +64,26 @@ func TestDecide(t *testing.T) {
 		{name: "excluded while down comes back", own: map[string]string{"downscaler/uptime": working, "downscaler/exclude": "True"},
 			at: "saturday", replicas: 0, original: &five, want: "up to 5", why: "excluded"},
 		{name: "excluded at some times", own: map[string]string{"downscaler/uptime": working, "downscaler/exclude": "Sat-Sat 10:00-14:00 UTC"},
-			at: "saturday", replicas: 5, want: "leave", why: "excluded", untill: "2026-03-07T14:00:00Z"},
+			at: "saturday", replicas: 5, want: "leave", why: "excluded", ends: "2026-03-07T14:00:00Z"},
 		{name: "excluded until", own: map[string]string{"downscaler/uptime": working, "downscaler/exclude-until": "2026-03-08"},
-			at: "saturday", replicas: 5, want: "leave", why: "excluded until 2026-03-08T00:00:00Z", untill: "2026-03-08T00:00:00Z"},
+			at: "saturday", replicas: 5, want: "leave", why: "excluded until 2026-03-08T00:00:00Z", ends: "2026-03-08T00:00:00Z"},
 		{name: "excluded until long ago", own: map[string]string{"downscaler/uptime": working, "downscaler/exclude-until": "2026-03-01 18:00"},
-			at: "saturday", replicas: 5, want: "down to 0", why: "outside", untill: "2026-03-09T08:00:00Z"},
+			at: "saturday", replicas: 5, want: "down to 0", why: "outside", ends: "2026-03-09T08:00:00Z"},
 		{name: "forced up", namespace: map[string]string{"downscaler/force-uptime": "true"}, own: map[string]string{"downscaler/uptime": working},
 			at: "saturday", replicas: 0, original: &five, want: "up to 5", why: `force-uptime "always"`},
 		{name: "forced down for a holiday", namespace: map[string]string{"downscaler/force-downtime": "2026-03-02T00:00:00+00:00-2026-03-03T00:00:00+00:00"},
 			own: map[string]string{"downscaler/uptime": working}, at: "monday noon", replicas: 5,
-			want: "down to 0", why: "force-downtime", untill: "2026-03-03T08:00:00Z"},
+			want: "down to 0", why: "force-downtime", ends: "2026-03-03T08:00:00Z"},
 		{name: "a holiday next year is foreseen", own: map[string]string{"downscaler/downtime": "2027-01-01T00:00:00+00:00-2027-01-02T00:00:00+00:00"},
-			at: "monday noon", replicas: 5, want: "leave", why: "outside of downtime", untill: "2027-01-01T00:00:00Z"},
+			at: "monday noon", replicas: 5, want: "leave", why: "outside of downtime", ends: "2027-01-01T00:00:00Z"},
 		{name: "outside of periods nothing happens", own: map[string]string{"downscaler/downscale-period": "Mon-Sun 19:00-19:30 UTC"},
-			at: "monday noon", replicas: 5, want: "leave", why: "outside of its upscale and downscale periods", untill: "2026-03-02T19:00:00Z"},
+			at: "monday noon", replicas: 5, want: "leave", why: "outside of its upscale and downscale periods", ends: "2026-03-02T19:00:00Z"},
 		{name: "in its downscale period", own: map[string]string{"downscaler/downscale-period": "Mon-Sun 19:30-20:30 UTC", "downscaler/uptime": "always"},
-			at: "monday night", replicas: 5, want: "down to 0", why: "downscale-period", untill: "2026-03-02T20:30:00Z"},
+			at: "monday night", replicas: 5, want: "down to 0", why: "downscale-period", ends: "2026-03-02T20:30:00Z"},
 		{name: "new ones stay up a while", own: map[string]string{"downscaler/uptime": working}, at: "saturday", replicas: 5, age: 10 * time.Minute,
-			want: "leave", why: "it is new and stays up for its grace period of 15m0s", untill: "2026-03-09T08:00:00Z"},
+			want: "leave", why: "it is new and stays up for its grace period of 15m0s", ends: "2026-03-09T08:00:00Z"},
 		{name: "without grace", own: map[string]string{"downscaler/uptime": working, "downscaler/grace-period": "0"}, at: "saturday", replicas: 5,
-			age: time.Second, want: "down to 0", why: "outside", untill: "2026-03-09T08:00:00Z"},
+			age: time.Second, want: "down to 0", why: "outside", ends: "2026-03-09T08:00:00Z"},
 		{name: "the schedule was removed", at: "saturday", replicas: 0, original: &five, want: "up to 5", why: "no schedule"},
 		{name: "nothing said", at: "saturday", replicas: 0, want: "leave", why: "no schedule"},
 	} {
@@ -104,8 +104,8 @@ func TestDecide(t *testing.T) {
 			if !p.Until.IsZero() {
 				until = p.Until.UTC().Format(time.RFC3339)
 			}
-			if until != c.untill {
-				t.Errorf("until %s, want %s", until, c.untill)
+			if until != c.ends {
+				t.Errorf("until %s, want %s", until, c.ends)
 			}
 			if !p.Next.IsZero() && !p.Next.After(now) {
 				t.Errorf("looks again at %s, which is not after %s", p.Next, now)

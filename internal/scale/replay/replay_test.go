@@ -12,8 +12,6 @@ import (
 	"github.com/escale-dev/escale/internal/signal"
 )
 
-var storefront = signal.Workload{Kind: "Deployment", Namespace: "shop", Name: "storefront"}
-
 // seconds is CSV with one value a second: "20*60 100*600" is 60 seconds of 20, then 600 of 100.
 func seconds(t testing.TB, column, runs string) Each {
 	t.Helper()

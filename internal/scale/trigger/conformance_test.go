@@ -215,8 +215,8 @@ func mustRead(t *testing.T, source Source) Reading {
 	return readings[0]
 }
 
-// real runs a server of the machine and lets the fixture stop and start it.
-func real(t *testing.T, prepare triggertest.Maker, f *fixture) *triggertest.Server {
+// realServer runs a server of the machine and lets the fixture stop and start it.
+func realServer(t *testing.T, prepare triggertest.Maker, f *fixture) *triggertest.Server {
 	t.Helper()
 	server := triggertest.Run(t, prepare)
 	f.stop = func(t *testing.T) {

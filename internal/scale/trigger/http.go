@@ -124,7 +124,7 @@ func (e *statusError) Error() string {
 // plainly leaves the address out of an error: its query or user may be secret.
 func plainly(err error) error {
 	for {
-		unwrapped, ok := err.(interface {
+		unwrapped, ok := err.(interface { //nolint:errorlint // each layer is looked at in turn
 			error
 			Timeout() bool
 			Unwrap() error

@@ -17,7 +17,7 @@ import (
 
 func TestRabbitMQ(t *testing.T) {
 	f := fixture{metric: "s2-rabbitmq-orders", target: 5}
-	server := real(t, triggertest.RabbitMQ, &f)
+	server := realServer(t, triggertest.RabbitMQ, &f)
 	f.set = func(t *testing.T, n int) { fillRabbit(t, server.Address, "orders", n) }
 	f.set(t, 0)
 	t.Run("over AMQP", func(t *testing.T) {
@@ -81,7 +81,7 @@ func fillRabbit(t *testing.T, address, queue string, n int) {
 
 func TestRedis(t *testing.T) {
 	f := fixture{pushes: true}
-	server := real(t, triggertest.Redis("--requirepass", "secret"), &f)
+	server := realServer(t, triggertest.Redis("--requirepass", "secret"), &f)
 	client := redis.NewClient(&redis.Options{Addr: server.Address, Password: "secret"})
 	defer client.Close()
 	auth := map[string]string{"password": "secret"}
@@ -148,7 +148,7 @@ func TestRedis(t *testing.T) {
 
 func TestRedisCluster(t *testing.T) {
 	f := fixture{pushes: true, metric: "s2-redis-orders", target: 5}
-	server := real(t, triggertest.Redis("--cluster-enabled", "yes"), &f)
+	server := realServer(t, triggertest.Redis("--cluster-enabled", "yes"), &f)
 	client := redis.NewClient(&redis.Options{Addr: server.Address})
 	defer client.Close()
 	must(t, client.ClusterAddSlotsRange(t.Context(), 0, 16383).Err())
@@ -165,7 +165,7 @@ func TestRedisCluster(t *testing.T) {
 
 func TestRedisSentinel(t *testing.T) {
 	f := fixture{pushes: true, metric: "s2-redis-streams-events", target: 5}
-	server := real(t, triggertest.Redis(), &f)
+	server := realServer(t, triggertest.Redis(), &f)
 	sentinel := triggertest.Run(t, triggertest.Sentinel(server.Address))
 	client := redis.NewClient(&redis.Options{Addr: server.Address})
 	defer client.Close()
@@ -182,7 +182,7 @@ func TestRedisSentinel(t *testing.T) {
 
 func TestPostgreSQL(t *testing.T) {
 	f := fixture{metric: "s2-postgresql", target: 2.5, pushes: true}
-	server := real(t, triggertest.PostgreSQL, &f)
+	server := realServer(t, triggertest.PostgreSQL, &f)
 	address := "postgres://postgres:postgres@" + server.Address + "/postgres"
 	f.set = func(t *testing.T, n int) {
 		conn, err := pgx.Connect(t.Context(), address)
@@ -210,7 +210,7 @@ func TestPostgreSQL(t *testing.T) {
 
 func TestMariaDB(t *testing.T) {
 	f := fixture{metric: "s2-mysql-test", target: 4}
-	server := real(t, triggertest.MariaDB, &f)
+	server := realServer(t, triggertest.MariaDB, &f)
 	f.set = func(t *testing.T, n int) {
 		db, err := sql.Open("mysql", "scaler:secret@tcp("+server.Address+")/test?multiStatements=true")
 		must(t, err)

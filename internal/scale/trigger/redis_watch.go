@@ -42,14 +42,14 @@ func (s *redisSource) track(ctx context.Context, changed func()) error {
 		return err
 	}
 	client := redis.NewClient(&options)
-	defer client.Close()
+	defer func() { _ = client.Close() }()
 	invalid := client.Subscribe(ctx, "__redis__:invalidate")
-	defer invalid.Close()
+	defer func() { _ = invalid.Close() }()
 	if _, err := invalid.Receive(ctx); err != nil {
 		return err
 	}
 	looker := client.Conn()
-	defer looker.Close()
+	defer func() { _ = looker.Close() }()
 	if err := looker.Do(ctx, "CLIENT", "TRACKING", "ON", "REDIRECT", listener.Load()).Err(); err != nil {
 		return untracked(err)
 	}

@@ -161,9 +161,7 @@ func stands(a Act, pods []Pod, over bool, now time.Time) string {
 	if g.gone > 0 {
 		parts = append(parts, fmt.Sprintf("%d removed before", g.gone))
 	}
-	for _, t := range g.troubles() {
-		parts = append(parts, t)
-	}
+	parts = append(parts, g.troubles()...)
 	if missing := n - len(pods); missing > 0 {
 		parts = append(parts, fmt.Sprintf("%d not made", missing))
 	}

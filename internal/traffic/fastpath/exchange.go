@@ -27,11 +27,11 @@ type Router interface {
 type Way int
 
 const (
-	// Forward: this path does.
+	// Forward says that this path does.
 	Forward Way = iota
-	// Lend: the reference path takes this request, and this path the next ones of the connection.
+	// Lend says that the reference path takes this request, and this path the next ones of the connection.
 	Lend
-	// HandOver: the reference path takes the connection for good.
+	// HandOver says that the reference path takes the connection for good.
 	HandOver
 )
 
@@ -81,17 +81,17 @@ type Outcome struct {
 type Reason int
 
 const (
-	// Succeeded: one did.
+	// Succeeded is an end that went well.
 	Succeeded Reason = iota
-	// BackendFailed: the connection broke, or the answer could not be understood.
+	// BackendFailed says that the connection broke, or the answer could not be understood.
 	BackendFailed
-	// RequestTimeout: Exchange.Timeout passed.
+	// RequestTimeout says that Exchange.Timeout passed.
 	RequestTimeout
-	// BackendTimeout: Exchange.BackendTimeout passed.
+	// BackendTimeout says that Exchange.BackendTimeout passed.
 	BackendTimeout
-	// RequestTooSlow: the body came slower than SlowBody allows.
+	// RequestTooSlow says that the body came slower than SlowBody allows.
 	RequestTooSlow
-	// ClientGone: the client closed its side.
+	// ClientGone says that the client closed its side.
 	ClientGone
 )
 

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"strconv"
-	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -50,7 +49,7 @@ func (u *upstream) round() {
 		u.ready = false
 		return
 	case err != 0:
-		u.failed(syscall.Errno(err))
+		u.failed(err)
 		return
 	case n == 0:
 		u.end()
@@ -195,10 +194,10 @@ func (u *upstream) end() {
 func (u *upstream) failed(err error) {
 	c := u.client
 	silent := u.phase == expecting && len(u.partial) == 0 && u.interim == 0 && !errors.Is(err, errMalformed)
-	if u.refused != nil && err == io.ErrUnexpectedEOF {
+	if u.refused != nil && errors.Is(err, io.ErrUnexpectedEOF) {
 		err = u.refused
 	}
-	if err == io.ErrUnexpectedEOF && silent {
+	if errors.Is(err, io.ErrUnexpectedEOF) && silent {
 		err = io.EOF
 	}
 	u.abandon()

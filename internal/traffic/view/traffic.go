@@ -46,12 +46,22 @@ type Numbers struct {
 	P99 chart.Number `json:"p99"`
 }
 
-// RateText is the rate with its unit; the others alike.
-func (n Numbers) RateText() string   { return chart.Rate.Text(float64(n.Rate)) }
-func (n Numbers) ErrorText() string  { return chart.Ratio.Text(float64(n.Errors)) }
-func (n Numbers) P50Text() string    { return chart.Seconds.Text(float64(n.P50)) }
-func (n Numbers) P95Text() string    { return chart.Seconds.Text(float64(n.P95)) }
-func (n Numbers) P99Text() string    { return chart.Seconds.Text(float64(n.P99)) }
+// RateText is the rate with its unit.
+func (n Numbers) RateText() string { return chart.Rate.Text(float64(n.Rate)) }
+
+// ErrorText is the share of errors, in percent.
+func (n Numbers) ErrorText() string { return chart.Ratio.Text(float64(n.Errors)) }
+
+// P50Text is the median with its unit.
+func (n Numbers) P50Text() string { return chart.Seconds.Text(float64(n.P50)) }
+
+// P95Text is the 95th percentile with its unit.
+func (n Numbers) P95Text() string { return chart.Seconds.Text(float64(n.P95)) }
+
+// P99Text is the 99th percentile with its unit.
+func (n Numbers) P99Text() string { return chart.Seconds.Text(float64(n.P99)) }
+
+// FlightText is the number of requests in flight.
 func (n Numbers) FlightText() string { return chart.Count.Text(float64(n.InFlight)) }
 
 // Failing says that more than one in a hundred requests fails.
@@ -135,7 +145,7 @@ func Of(f Facts, query string) Traffic {
 			t.Routes = append(t.Routes, row)
 		}
 	}
-	if row, any := unrouted(f); any && query == "" {
+	if row, some := unrouted(f); some && query == "" {
 		t.Routes = append(t.Routes, row)
 	}
 	for _, b := range f.Backends {
@@ -312,8 +322,8 @@ func routeRow(r Route, b brief) RouteRow {
 	return row
 }
 
-// unrouted is the row of requests that no route takes; any is false when there were none.
-func unrouted(f Facts) (row RouteRow, any bool) {
+// unrouted is the row of requests that no route takes; some is false when there were none.
+func unrouted(f Facts) (row RouteRow, some bool) {
 	b := f.History.brief("", f.Now)
 	return RouteRow{Numbers: b.numbers, Spark: b.spark(), State: Unmatched, Hosts: []string{"answered 404: no route takes these requests"}}, b.any
 }

@@ -3,6 +3,7 @@ package chart
 import (
 	"encoding/json"
 	"encoding/xml"
+	"errors"
 	"flag"
 	"html/template"
 	"io"
@@ -92,7 +93,7 @@ func wellFormed(t *testing.T, markup string) {
 	d.Entity = xml.HTMLEntity
 	for {
 		token, err := d.Token()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return
 		}
 		if err != nil {

@@ -34,10 +34,10 @@ const Absent = "–"
 // Text is a value with its unit, to three digits: "1.24 s", "312 MiB", "18 req/s".
 func (u Unit) Text(v float64) string {
 	n, unit := u.Parts(v)
-	switch {
-	case unit == "":
+	switch unit {
+	case "":
 		return n
-	case unit == "%":
+	case "%":
 		return n + unit
 	}
 	return n + " " + unit
