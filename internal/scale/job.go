@@ -132,6 +132,8 @@ func (j *job) act(now time.Time, set decision.JobSettings, sweep bool) {
 		if err != nil {
 			j.retryAt = j.scaler.now().Add(retryAct)
 		} else {
+			// Whether there is work was decided anew meanwhile.
+			plan.Active, plan.Unread = j.plan.Active, j.plan.Unread
 			j.plan = plan
 		}
 		j.mu.Unlock()
@@ -388,7 +390,7 @@ func (j *job) status(before kedav1alpha1.ScaledJobStatus) kedav1alpha1.ScaledJob
 
 func (s *Scaler) patchJob(ctx context.Context, j *job) error {
 	var have kedav1alpha1.ScaledJob
-	if err := s.client.Get(ctx, j.name, &have); err != nil {
+	if err := s.live.Get(ctx, j.name, &have); err != nil {
 		return client.IgnoreNotFound(err)
 	}
 	if have.UID != j.object.UID {

@@ -44,7 +44,9 @@ type subject interface {
 
 // Scaler scales all objects. Setup makes it; the manager starts it.
 type Scaler struct {
-	client   client.Client
+	client client.Client
+	// live reads past the cache: a status is compared with what is there, not with what was before the last write.
+	live     client.Reader
 	scales   scale.ScalesGetter
 	signals  *signal.Store
 	timeline *timeline.Timeline

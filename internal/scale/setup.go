@@ -65,6 +65,7 @@ const reconcilers = 8
 // Setup adds the scaler and its controllers to the manager, which starts them.
 func Setup(d Deps) (*Scaler, error) {
 	s := newScaler(d.Log)
+	s.live = d.Manager.GetAPIReader()
 	s.client, s.signals, s.timeline, s.watcher = d.Manager.GetClient(), d.Signals, d.Timeline, d.Scaleups
 	s.recorder = d.Manager.GetEventRecorder("escale-scale")
 	s.reports = newReports(s.writeStatus)

@@ -260,7 +260,7 @@ func (s *Scaler) writeStatus(ctx context.Context, k key) error {
 
 func (s *Scaler) patchObject(ctx context.Context, o *object) error {
 	var have kedav1alpha1.ScaledObject
-	if err := s.client.Get(ctx, o.name, &have); err != nil {
+	if err := s.live.Get(ctx, o.name, &have); err != nil {
 		return client.IgnoreNotFound(err)
 	}
 	if have.UID != o.uid {
