@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -123,17 +124,11 @@ func (e *statusError) Error() string {
 
 // plainly leaves the address out of an error: its query or user may be secret.
 func plainly(err error) error {
-	for {
-		unwrapped, ok := err.(interface { //nolint:errorlint // each layer is looked at in turn
-			error
-			Timeout() bool
-			Unwrap() error
-		})
-		if !ok || !strings.HasPrefix(err.Error(), "Get ") {
-			return err
-		}
-		err = unwrapped.Unwrap()
+	var about *url.Error
+	for errors.As(err, &about) {
+		err = about.Err
 	}
+	return err
 }
 
 func (a webAuth) apply(request *http.Request) {
