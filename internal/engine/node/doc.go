@@ -8,7 +8,7 @@
 // The router hands each pod to the runtime its RuntimeClass names: "process" runs programs of this machine, everything
 // else goes to containerd.
 //
-// Four things differ from a kubelet on a machine of its own, each for a reason:
+// Five things differ from a kubelet on a machine of its own, each for a reason:
 //
 //   - All nodes share one machine, so a node's allocatable resources are its share, not the machine's.
 //   - Secret, ConfigMap, projected and downward API volumes are plain folders below the node's own, which only root can
@@ -19,6 +19,7 @@
 //     starts, because containerd must see subPath and memory volumes.
 //   - A container that ends makes the kubelet look at its pod at once instead of within a second, and volumes are waited
 //     for in steps of 10 ms instead of 300.
+//   - The probes of a starting pod run as soon as they would succeed instead of once per period; see package readiness.
 //
 // Pods end with their node: the process runtime's because they are its children, containerd's because Run stops them.
 // After a kill -9 containerd's pods go on, and the next start adopts them.

@@ -194,7 +194,7 @@ func startKubelet(c engine.NodeConfig, router *Router) (*kubelet.Kubelet, error)
 	deps := dependencies(c, api, auth, tls, router)
 	deps.Options = []kubelet.Option{func(k *kubelet.Kubelet) {
 		started = k
-		hastened = hastenVolumes(k)
+		hastened = errors.Join(hastenVolumes(k), hastenProbes(k))
 	}}
 	kubelet.ContainerLogsDir = filepath.Join(c.Dir, "logs")
 	if err := app.RunKubelet(ctx, s, deps); err != nil {
