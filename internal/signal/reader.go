@@ -5,11 +5,14 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
-	"time"
 )
 
 // errDamaged ends a recording.
 var errDamaged = errors.New("damaged record")
+
+// chunkBytes is how much of a recording is read before its blocks are handed out, so that those of one workload follow
+// each other: to go from one workload to the next costs more than a block does.
+const chunkBytes = 4 << 20
 
 // Reader reads a recording.
 type Reader struct {
@@ -17,11 +20,20 @@ type Reader struct {
 	// Only says which workloads to read; nil is all. What is left out costs next to nothing.
 	Only func(Workload) bool
 
-	names   []Workload
-	wanted  []bool
-	payload []byte
-	torn    bool
-	decoder decoder
+	names []named
+	torn  bool
+	chunk []byte
+	// waiting are the numbers of the workloads that have blocks in the chunk.
+	waiting []uint64
+	rows    Rows
+}
+
+// named is a workload of the recording.
+type named struct {
+	workload Workload
+	wanted   bool
+	// blocks are those of the chunk, by beginning and end.
+	blocks [][2]int
 }
 
 // NewReader reads a recording from a stream.
@@ -30,31 +42,66 @@ func NewReader(in io.Reader) *Reader { return &Reader{in: bufio.NewReaderSize(in
 // Torn says, after Each, whether the recording ended within a record, as it does when the machine stops.
 func (r *Reader) Torn() bool { return r.torn }
 
-// Each calls f with all facts: those of one workload in the order of time, those of different workloads a block of one
-// after a block of another. The latency is kept for a block, about a minute: the block's last facts hold it, the others
-// none. The Facts are valid during the call only. Each ends with the recording, or with f's first error; a stream that is
-// no recording is ErrNoRecording.
+// Each calls f with all facts, one after the other, in the order of EachRows. The latency is kept for all rows together:
+// the last of them holds it, the others none. The Facts are valid during the call only.
 func (r *Reader) Each(f func(Workload, *Facts) error) error {
-	head := make([]byte, len(recordingMagic))
-	if _, err := io.ReadFull(r.in, head); err != nil || string(head) != recordingMagic {
-		return errors.Join(ErrNoRecording, ignoreEnd(err))
+	var facts Facts
+	return r.EachRows(func(rows *Rows) error {
+		for i := range rows.Len() {
+			rows.Facts(i, &facts)
+			if err := f(rows.Workload, &facts); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// EachRows calls f with all facts: those of one workload in the order of time, a minute at a time, those of different
+// workloads some minutes of one after some of another. The Rows are valid during the call only. EachRows ends with the
+// recording, or with f's first error; a stream that is no recording is ErrNoRecording, one of another version
+// ErrOtherForm.
+func (r *Reader) EachRows(f func(*Rows) error) error {
+	if err := r.begin(); err != nil {
+		return err
 	}
 	for {
-		kind, err := r.next()
-		if err == nil {
-			err = r.record(kind, f)
+		end := r.record()
+		if end == nil && len(r.chunk) < chunkBytes {
+			continue
 		}
-		switch {
-		case err == nil:
-		case errors.Is(err, io.EOF):
-			return nil
-		case errors.Is(err, errDamaged), errors.Is(err, io.ErrUnexpectedEOF):
-			r.torn = true
-			return nil
-		default:
-			return err
+		if err := r.handOut(f); err != nil {
+			return r.end(err)
+		}
+		if end != nil {
+			return r.end(end)
 		}
 	}
+}
+
+// end is what an error means that ends the recording.
+func (r *Reader) end(err error) error {
+	switch {
+	case errors.Is(err, io.EOF):
+		return nil
+	case errors.Is(err, errDamaged), errors.Is(err, io.ErrUnexpectedEOF):
+		r.torn = true
+		return nil
+	}
+	return err
+}
+
+// begin reads the header.
+func (r *Reader) begin() error {
+	head := make([]byte, len(recordingMagic))
+	_, err := io.ReadFull(r.in, head)
+	switch {
+	case string(head) == recordingMagic:
+		return nil
+	case err == nil && string(head[:len(magicStem)]) == magicStem:
+		return ErrOtherForm
+	}
+	return errors.Join(ErrNoRecording, ignoreEnd(err))
 }
 
 func ignoreEnd(err error) error {
@@ -64,31 +111,57 @@ func ignoreEnd(err error) error {
 	return err
 }
 
-// next reads a record into payload.
-func (r *Reader) next() (kind byte, err error) {
-	if kind, err = r.in.ReadByte(); err != nil {
-		return 0, err
+// handOut calls f with the blocks of the chunk, workload by workload, and empties it.
+func (r *Reader) handOut(f func(*Rows) error) error {
+	for _, number := range r.waiting {
+		n := &r.names[number]
+		for _, b := range n.blocks {
+			if err := r.rows.take(n.workload, r.chunk[b[0]:b[1]]); err != nil {
+				return err
+			}
+			if err := f(&r.rows); err != nil {
+				return err
+			}
+		}
+		n.blocks = n.blocks[:0]
+	}
+	r.waiting, r.chunk = r.waiting[:0], r.chunk[:0]
+	return nil
+}
+
+// record reads one into the chunk.
+func (r *Reader) record() error {
+	kind, err := r.in.ReadByte()
+	if err != nil {
+		return err
 	}
 	length, err := binary.ReadUvarint(r.in)
 	if err != nil {
-		return 0, cutOff(err)
+		return cutOff(err)
 	}
 	if length > maxRecord {
-		return 0, errDamaged
+		return errDamaged
 	}
-	if uint64(cap(r.payload)) < length+4 {
-		r.payload = make([]byte, length+4)
+	begin := len(r.chunk)
+	end := begin + int(length)
+	if cap(r.chunk) < end+4 {
+		r.chunk = append(make([]byte, 0, max(2*cap(r.chunk), end+4, 1<<16)), r.chunk...)
 	}
-	r.payload = r.payload[:length+4]
-	if _, err := io.ReadFull(r.in, r.payload); err != nil {
-		return 0, cutOff(err)
+	whole := r.chunk[begin : end+4]
+	if _, err := io.ReadFull(r.in, whole); err != nil {
+		return cutOff(err)
 	}
-	sum := binary.LittleEndian.Uint32(r.payload[length:])
-	r.payload = r.payload[:length]
-	if checksum(kind, r.payload) != sum {
-		return 0, errDamaged
+	payload := whole[:length]
+	if checksum(kind, payload) != binary.LittleEndian.Uint32(whole[length:]) {
+		return errDamaged
 	}
-	return kind, nil
+	switch kind {
+	case recordName:
+		return r.name(payload)
+	case recordBlock:
+		return r.block(payload, begin)
+	}
+	return nil // of a later version
 }
 
 // cutOff makes an end where none should be one that says so.
@@ -102,28 +175,34 @@ func cutOff(err error) error {
 	return errors.Join(errDamaged, err)
 }
 
-func (r *Reader) record(kind byte, f func(Workload, *Facts) error) error {
-	p := parser{b: r.payload}
-	switch kind {
-	case recordName:
-		w := Workload{Kind: p.string(), Namespace: p.string(), Name: p.string()}
-		if p.bad {
-			return errDamaged
-		}
-		r.names = append(r.names, w)
-		r.wanted = append(r.wanted, r.Only == nil || r.Only(w))
-		return nil
-	case recordBlock:
-		number := p.uvarint()
-		if p.bad || number >= uint64(len(r.names)) {
-			return errDamaged
-		}
-		if !r.wanted[number] {
-			return nil
-		}
-		return r.decoder.each(&p, r.names[number], f)
+func (r *Reader) name(payload []byte) error {
+	p := parser{b: payload}
+	w := Workload{Kind: p.string(), Namespace: p.string(), Name: p.string()}
+	if p.bad {
+		return errDamaged
 	}
-	return nil // of a later version
+	r.names = append(r.names, named{workload: w, wanted: r.Only == nil || r.Only(w)})
+	return nil
+}
+
+// block keeps one that is wanted for later.
+func (r *Reader) block(payload []byte, begin int) error {
+	p := parser{b: payload}
+	number := p.uvarint()
+	if p.bad || number >= uint64(len(r.names)) {
+		return errDamaged
+	}
+	n := &r.names[number]
+	if !n.wanted {
+		return nil
+	}
+	if len(n.blocks) == 0 {
+		r.waiting = append(r.waiting, number)
+	}
+	end := begin + len(payload)
+	n.blocks = append(n.blocks, [2]int{end - len(p.b), end})
+	r.chunk = r.chunk[:end]
+	return nil
 }
 
 // parser takes numbers off a payload. After the first that is not there, bad is set and all are zero.
@@ -133,6 +212,11 @@ type parser struct {
 }
 
 func (p *parser) uvarint() uint64 {
+	if len(p.b) > 0 && p.b[0] < 0x80 {
+		n := p.b[0]
+		p.b = p.b[1:]
+		return uint64(n)
+	}
 	n, size := binary.Uvarint(p.b)
 	if size <= 0 {
 		p.b, p.bad = nil, true
@@ -167,182 +251,3 @@ func (p *parser) string() string {
 	p.b = p.b[n:]
 	return s
 }
-
-// decoder turns blocks into facts. It keeps its memory for the next block.
-type decoder struct {
-	facts    Facts
-	rows     [len(columns)]decoded
-	triggers []triggerColumns
-	// varying are the columns that differ between rows, or whose meaning does.
-	varying []int
-}
-
-// decoded is a column; values is empty where all rows have the first one.
-type decoded struct {
-	first  int64
-	values []int64
-	memory []int64
-}
-
-type triggerColumns struct {
-	name         string
-	values, ages decoded
-}
-
-func (c *decoded) at(row int) int64 {
-	if len(c.values) == 0 {
-		return c.first
-	}
-	return c.values[row]
-}
-
-// read takes a column of so many rows off the payload.
-func (c *decoded) read(p *parser, rows int) {
-	c.first, c.values = 0, nil
-	form := p.byte()
-	switch form {
-	case columnZero:
-		return
-	case columnConstant:
-		c.first = p.varint()
-		return
-	case columnLinear, columnDifferences:
-	default:
-		p.bad = true
-		return
-	}
-	if cap(c.memory) < rows {
-		c.memory = make([]int64, rows)
-	}
-	c.values = c.memory[:rows]
-	if form == columnLinear {
-		value, step := p.varint(), p.varint()
-		for i := range c.values {
-			c.values[i] = value
-			value += step
-		}
-		return
-	}
-	c.readDifferences(p)
-}
-
-// readDifferences is most of the work of reading, so it looks at the payload itself where a number is one byte or two.
-func (c *decoded) readDifferences(p *parser) {
-	var value int64
-	b := p.b
-	for i := range c.values {
-		var n uint64
-		switch {
-		case len(b) > 1 && b[0] < 0x80:
-			n, b = uint64(b[0]), b[1:]
-		case len(b) > 2 && b[1] < 0x80:
-			n, b = uint64(b[0]&0x7f)|uint64(b[1])<<7, b[2:]
-		default:
-			p.b = b
-			n = p.uvarint()
-			b = p.b
-		}
-		value += int64(n>>1) ^ -int64(n&1)
-		c.values[i] = value
-	}
-	p.b = b
-}
-
-// each decodes a block and calls f with its rows.
-func (d *decoder) each(p *parser, w Workload, f func(Workload, *Facts) error) error {
-	rows := p.uvarint()
-	if rows == 0 || rows > maxRows {
-		return errDamaged
-	}
-	for i := range d.rows {
-		d.rows[i].read(p, int(rows))
-	}
-	d.readTriggers(p, int(rows))
-	latency := readLatency(p)
-	if p.bad {
-		return errDamaged
-	}
-	d.begin()
-	for row := range int(rows) {
-		d.fill(row)
-		if row == int(rows)-1 {
-			d.facts.Latency = latency
-		}
-		if err := f(w, &d.facts); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (d *decoder) readTriggers(p *parser, rows int) {
-	n := p.uvarint()
-	if n > maxBlockTriggers {
-		p.bad = true
-		return
-	}
-	for len(d.triggers) < int(n) {
-		d.triggers = append(d.triggers, triggerColumns{})
-	}
-	d.triggers = d.triggers[:n]
-	for i := range d.triggers {
-		t := &d.triggers[i]
-		t.name = p.string()
-		t.values.read(p, rows)
-		t.ages.read(p, rows)
-	}
-}
-
-func readLatency(p *parser) (h Histogram) {
-	used := p.uvarint()
-	if used > uint64(len(h.Buckets)) {
-		p.bad = true
-	}
-	if used == 0 || p.bad {
-		return h
-	}
-	for range used {
-		bucket := int(p.byte())
-		count := p.uvarint()
-		if bucket >= len(h.Buckets) {
-			p.bad = true
-			return h
-		}
-		h.Buckets[bucket] = count
-	}
-	h.Sum = float64(p.uvarint()) / 1e6
-	return h
-}
-
-// begin sets what all rows have in common. Ages count from the time of their row, but for those that are not known.
-func (d *decoder) begin() {
-	d.facts = Facts{Lags: d.facts.Lags[:0]}
-	d.varying = d.varying[:0]
-	for i := 1; i < len(columns); i++ {
-		c := &d.rows[i]
-		if len(c.values) > 0 || i <= ageColumns && c.first > 0 {
-			d.varying = append(d.varying, i)
-			continue
-		}
-		columns[i].set(&d.facts, c.first)
-	}
-}
-
-// fill makes the facts those of a row.
-func (d *decoder) fill(row int) {
-	f := &d.facts
-	f.At = time.Unix(d.rows[0].at(row), 0)
-	for _, i := range d.varying {
-		columns[i].set(f, d.rows[i].at(row))
-	}
-	f.Lags = f.Lags[:0]
-	for i := range d.triggers {
-		t := &d.triggers[i]
-		if age := t.ages.at(row); age > 0 {
-			f.Lags = append(f.Lags, Lag{Trigger: t.name, Value: float64(t.values.at(row)) / 1000, At: observedAt(f.At, age)})
-		}
-	}
-}
-
-// ageColumns is how many columns after the first count from its time.
-const ageColumns = 2

@@ -149,6 +149,27 @@ func segments(dir string) ([]string, error) {
 // ReadRecording calls f with the facts that a recording holds: path is the folder a platform records into, or one file.
 // Of a folder, files that end before since are left out. only and the order are as with Reader.
 func ReadRecording(path string, since time.Time, only func(Workload) bool, f func(Workload, *Facts) error) error {
+	return eachFile(path, since, func(r *Reader) error {
+		r.Only = only
+		return r.Each(func(w Workload, facts *Facts) error {
+			if facts.At.Before(since) {
+				return nil
+			}
+			return f(w, facts)
+		})
+	})
+}
+
+// ReadRows is ReadRecording of everything, as Reader.EachRows gives it.
+func ReadRows(path string, only func(Workload) bool, f func(*Rows) error) error {
+	return eachFile(path, time.Time{}, func(r *Reader) error {
+		r.Only = only
+		return r.EachRows(f)
+	})
+}
+
+// eachFile calls read for the files of a recording that do not end before a time, the oldest first.
+func eachFile(path string, since time.Time, read func(*Reader) error) error {
 	info, err := os.Stat(path)
 	if err != nil {
 		return fmt.Errorf("opening the recording: %w", err)
@@ -162,7 +183,7 @@ func ReadRecording(path string, since time.Time, only func(Workload) bool, f fun
 		files = endingAfter(all, since)
 	}
 	for _, file := range files {
-		if err := readFile(file, since, only, f); err != nil {
+		if err := readFile(file, read); err != nil {
 			return fmt.Errorf("reading %q: %w", file, err)
 		}
 	}
@@ -181,20 +202,13 @@ func endingAfter(files []string, since time.Time) []string {
 	return files
 }
 
-func readFile(path string, since time.Time, only func(Workload) bool, f func(Workload, *Facts) error) error {
+func readFile(path string, read func(*Reader) error) error {
 	file, err := os.Open(path)
 	if err != nil {
 		return err
 	}
 	defer file.Close()
-	r := NewReader(file)
-	r.Only = only
-	err = r.Each(func(w Workload, facts *Facts) error {
-		if facts.At.Before(since) {
-			return nil
-		}
-		return f(w, facts)
-	})
+	err = read(NewReader(file))
 	if errors.Is(err, ErrNoRecording) && emptyFile(file) {
 		return nil // the machine stopped before the first block
 	}

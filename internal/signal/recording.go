@@ -23,17 +23,32 @@ import (
 //	rows     uvarint
 //	columns  one for each entry of columns below
 //	triggers uvarint, and for each a string, a column of values in thousandths and one of ages
-//	latency  uvarint: how many buckets are not empty; for each a byte with its number, and a uvarint count; if there
-//	         are any, a uvarint with the sum in microseconds
+//	latency  uvarint: which buckets are not empty, a bit each; for each of them a uvarint count; if there are any, a
+//	         uvarint with the sum in microseconds
 //
-// A column begins with a byte that says how it goes on: 0 all zero; 1 a varint, the value of every row; 2 two varints,
-// the first value and what each further row adds; 3 a varint for each row, the difference to the row before (of the
-// first to 0). Ages are steps of 10 ms and one more than that, 0 when the value was not observed. The latency is that of
-// all rows together: kept for each second it would be larger than all else.
+// A column begins with a byte that says how it goes on:
+//
+//	0 zero         all are 0
+//	1 constant     a varint, the value of every row
+//	2 linear       two varints, the first value and what each further row adds
+//	3 packed       a packing of the values
+//	4 differences  a varint, the first value, and a packing of what each further row adds
+//	5 steps        a varint, the first value; for each change a uvarint, how many rows later it is, and a varint, by how
+//	               much; 0
+//
+// A packing is a varint, the lowest number; a uvarint, the unit; a byte, the width in bits; and of each number as many
+// bits as the width, the lowest first: how many units it is above the lowest.
+//
+// Ages are steps of 10 ms and one more than that, 0 when the value was not observed. What is measured (rates, CPU and
+// memory) is rounded to fewer digits first; see round. The latency is that of all rows together: kept for each second it
+// would be larger than all else.
 //
 // Every varint is zigzag, as encoding/binary writes it. What does not end as this says, because the machine stopped,
 // ends the recording there.
-const recordingMagic = "ESCSIG1\n"
+const recordingMagic = "ESCSIG2\n"
+
+// magicStem is what every form of a recording begins with; the form is the next byte.
+const magicStem = "ESCSIG"
 
 const (
 	recordName  = 1
@@ -57,45 +72,84 @@ var checksums = crc32.MakeTable(crc32.Castagnoli)
 type column struct {
 	get func(f *Facts) int64
 	set func(f *Facts, n int64)
+	// scale is how many units make 1.
+	scale float64
+	// measured says that the value is rounded.
+	measured bool
 }
 
-// columns in the order of the stream. The first is the time, which the others' ages count from.
-var columns = [...]column{
-	{func(f *Facts) int64 { return f.At.Unix() }, func(f *Facts, n int64) { f.At = time.Unix(n, 0) }},
-	ageColumn(func(f *Facts) *time.Time { return &f.TrafficAt }),
-	ageColumn(func(f *Facts) *time.Time { return &f.UsageAt }),
-	scaledColumn(1000, func(f *Facts) *float64 { return &f.InFlight }),
-	scaledColumn(1000, func(f *Facts) *float64 { return &f.Held }),
-	scaledColumn(1000, func(f *Facts) *float64 { return &f.Rate }),
-	scaledColumn(1000, func(f *Facts) *float64 { return &f.ErrorRate }),
-	scaledColumn(10_000, func(f *Facts) *float64 { return &f.CPU }),
-	scaledColumn(1./1024, func(f *Facts) *float64 { return &f.Memory }),
-	scaledColumn(1000, func(f *Facts) *float64 { return &f.CPUReserved }),
-	scaledColumn(1./1024, func(f *Facts) *float64 { return &f.MemoryReserved }),
-	countColumn(func(f *Facts) *int32 { return &f.Desired }),
-	countColumn(func(f *Facts) *int32 { return &f.Pods }),
-	countColumn(func(f *Facts) *int32 { return &f.Ready }),
+// Value is a number that facts hold.
+type Value int
+
+// The values in the order of the stream.
+const (
+	valueAt Value = iota
+	valueTrafficAt
+	valueUsageAt
+	ValueInFlight
+	ValueHeld
+	ValueRate
+	ValueErrorRate
+	ValueCPU
+	ValueMemory
+	ValueCPUReserved
+	ValueMemoryReserved
+	ValueDesired
+	ValuePods
+	ValueReady
+	valueCount
+)
+
+// columns are the values' columns. The first is the time, which the others' ages count from.
+var columns = [valueCount]column{
+	valueAt:             {get: func(f *Facts) int64 { return unixSecond(f.At) }, set: func(f *Facts, n int64) { f.At = time.Unix(n, 0) }, scale: 1},
+	valueTrafficAt:      ageColumn(func(f *Facts) *time.Time { return &f.TrafficAt }),
+	valueUsageAt:        ageColumn(func(f *Facts) *time.Time { return &f.UsageAt }),
+	ValueInFlight:       exact(1000, func(f *Facts) *float64 { return &f.InFlight }),
+	ValueHeld:           exact(1000, func(f *Facts) *float64 { return &f.Held }),
+	ValueRate:           measured(1<<10, func(f *Facts) *float64 { return &f.Rate }),
+	ValueErrorRate:      measured(1<<10, func(f *Facts) *float64 { return &f.ErrorRate }),
+	ValueCPU:            measured(1<<14, func(f *Facts) *float64 { return &f.CPU }),
+	ValueMemory:         measured(1./1024, func(f *Facts) *float64 { return &f.Memory }),
+	ValueCPUReserved:    exact(1000, func(f *Facts) *float64 { return &f.CPUReserved }),
+	ValueMemoryReserved: exact(1./1024, func(f *Facts) *float64 { return &f.MemoryReserved }),
+	ValueDesired:        countColumn(func(f *Facts) *int32 { return &f.Desired }),
+	ValuePods:           countColumn(func(f *Facts) *int32 { return &f.Pods }),
+	ValueReady:          countColumn(func(f *Facts) *int32 { return &f.Ready }),
 }
 
-// scaledColumn keeps a value in steps of one part in scale.
-func scaledColumn(scale float64, of func(*Facts) *float64) column {
+// exact keeps a value in steps of one part in scale.
+func exact(scale float64, of func(*Facts) *float64) column {
 	return column{
-		func(f *Facts) int64 { return fixed(*of(f) * scale) },
-		func(f *Facts, n int64) { *of(f) = float64(n) / scale },
+		get:   func(f *Facts) int64 { return fixed(*of(f) * scale) },
+		set:   func(f *Facts, n int64) { *of(f) = float64(n) / scale },
+		scale: scale,
 	}
 }
 
+// measured is exact, and rounded.
+func measured(scale float64, of func(*Facts) *float64) column {
+	c := exact(scale, of)
+	c.measured = true
+	return c
+}
+
+// unixSecond is the second of a time, within the range that packed numbers have.
+func unixSecond(t time.Time) int64 { return min(max(t.Unix(), -mostFixed), mostFixed) }
+
 func countColumn(of func(*Facts) *int32) column {
 	return column{
-		func(f *Facts) int64 { return int64(*of(f)) },
-		func(f *Facts, n int64) { *of(f) = int32(min(max(n, 0), math.MaxInt32)) },
+		get:   func(f *Facts) int64 { return int64(*of(f)) },
+		set:   func(f *Facts, n int64) { *of(f) = int32(min(max(n, 0), math.MaxInt32)) },
+		scale: 1,
 	}
 }
 
 func ageColumn(of func(*Facts) *time.Time) column {
 	return column{
-		func(f *Facts) int64 { return storedAge(f.At, *of(f)) },
-		func(f *Facts, n int64) { *of(f) = observedAt(f.At, n) },
+		get:   func(f *Facts) int64 { return storedAge(f.At, *of(f)) },
+		set:   func(f *Facts, n int64) { *of(f) = observedAt(f.At, n) },
+		scale: 1,
 	}
 }
 
@@ -107,55 +161,16 @@ func storedAge(at, observed time.Time) int64 {
 	return int64(max(at.Truncate(time.Second).Sub(observed)/ageStep, 0)) + 1
 }
 
-func observedAt(at time.Time, stored int64) time.Time {
-	if stored <= 0 {
-		return time.Time{}
-	}
-	return at.Add(-time.Duration(min(stored-1, math.MaxInt32)) * ageStep)
-}
-
 // fixed is a value as a whole number; what is no number is 0.
 func fixed(v float64) int64 {
-	const most = 1 << 53
 	if v != v {
 		return 0
 	}
-	return int64(math.Round(min(max(v, -most), most)))
+	return int64(math.Round(min(max(v, -mostFixed), mostFixed)))
 }
 
-// The forms of a column.
-const (
-	columnZero = iota
-	columnConstant
-	columnLinear
-	columnDifferences
-)
-
-// appendColumn writes a column in the shortest form that fits.
-func appendColumn(b []byte, values []int64) []byte {
-	step, linear := int64(0), true
-	if len(values) > 1 {
-		step = values[1] - values[0]
-	}
-	for i := 1; i < len(values); i++ {
-		linear = linear && values[i]-values[i-1] == step
-	}
-	switch {
-	case linear && step == 0 && values[0] == 0:
-		return append(b, columnZero)
-	case linear && step == 0:
-		return binary.AppendVarint(append(b, columnConstant), values[0])
-	case linear:
-		return binary.AppendVarint(binary.AppendVarint(append(b, columnLinear), values[0]), step)
-	}
-	b = append(b, columnDifferences)
-	var before int64
-	for _, v := range values {
-		b = binary.AppendVarint(b, v-before)
-		before = v
-	}
-	return b
-}
+// mostFixed is the highest whole number up to which a float64 holds every one.
+const mostFixed = 1 << 53
 
 func appendString(b []byte, s string) []byte {
 	s = s[:min(len(s), maxString)]
@@ -166,7 +181,8 @@ func appendString(b []byte, s string) []byte {
 type block struct {
 	number   uint64
 	begun    time.Time
-	rows     [len(columns)][]int64
+	rows     [valueCount][]int64
+	spare    [blockRows]int64
 	triggers []triggerRows
 	latency  Histogram
 }
@@ -232,12 +248,16 @@ func (b *block) encode(out []byte) []byte {
 	out = binary.AppendUvarint(out, b.number)
 	out = binary.AppendUvarint(out, uint64(b.len()))
 	for i := range b.rows {
-		out = appendColumn(out, b.rows[i])
+		if columns[i].measured {
+			round(b.rows[i])
+		}
+		out = appendColumn(out, b.rows[i], b.spare[:])
 		b.rows[i] = b.rows[i][:0]
 	}
 	out = binary.AppendUvarint(out, uint64(len(b.triggers)))
 	for _, t := range b.triggers {
-		out = appendColumn(appendColumn(appendString(out, t.name), t.values), t.ages)
+		out = appendColumn(appendString(out, t.name), t.values, b.spare[:])
+		out = appendColumn(out, t.ages, b.spare[:])
 	}
 	out = appendLatency(out, &b.latency)
 	b.triggers, b.latency = b.triggers[:0], Histogram{}
@@ -245,19 +265,19 @@ func (b *block) encode(out []byte) []byte {
 }
 
 func appendLatency(out []byte, h *Histogram) []byte {
-	var used int
-	for _, n := range h.Buckets {
+	var used uint64
+	for i, n := range h.Buckets {
 		if n > 0 {
-			used++
+			used |= 1 << i
 		}
 	}
-	out = binary.AppendUvarint(out, uint64(used))
+	out = binary.AppendUvarint(out, used)
 	if used == 0 {
 		return out
 	}
-	for i, n := range h.Buckets {
+	for _, n := range h.Buckets {
 		if n > 0 {
-			out = binary.AppendUvarint(append(out, byte(i)), n)
+			out = binary.AppendUvarint(out, n)
 		}
 	}
 	return binary.AppendUvarint(out, uint64(max(fixed(h.Sum*1e6), 0)))
@@ -350,5 +370,8 @@ func (w *Writer) Forget(workload Workload) {
 	delete(w.blocks, workload)
 }
 
-// ErrNoRecording says that a stream does not begin like a recording.
-var ErrNoRecording = errors.New("this is no recording of signals")
+// ErrNoRecording says that a stream does not begin like a recording, ErrOtherForm that another version of Escale recorded it.
+var (
+	ErrNoRecording = errors.New("this is no recording of signals")
+	ErrOtherForm   = errors.New("another version of Escale recorded this, in a form that this one does not read")
+)

@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"math/rand/v2"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -79,6 +82,7 @@ func TestWhatIsRecordedIsReadAgain(t *testing.T) {
 			want.Add(&f.Latency)
 			latency.Add(&got[i].Latency)
 			f.Latency, got[i].Latency = Histogram{}, Histogram{}
+			nearOf(t, f, &got[i])
 			if diff := cmp.Diff(*f, got[i]); diff != "" {
 				t.Fatalf("%v, row %d (-recorded +read):\n%s", w, i, diff)
 			}
@@ -86,6 +90,24 @@ func TestWhatIsRecordedIsReadAgain(t *testing.T) {
 		if latency.Buckets != want.Buckets || math.Abs(latency.Sum-want.Sum) > 1e-5 {
 			t.Errorf("%v: latencies %v, want %v", w, latency, want)
 		}
+	}
+}
+
+// nearOf makes what is rounded the same where it is near enough: to a part in 500, or 2,000 of the highest that busy has.
+func nearOf(t *testing.T, want, got *Facts) {
+	t.Helper()
+	for _, m := range []struct {
+		name      string
+		want, got *float64
+		highest   float64
+	}{
+		{"rate", &want.Rate, &got.Rate, 112}, {"error rate", &want.ErrorRate, &got.ErrorRate, .5},
+		{"CPU", &want.CPU, &got.CPU, 3}, {"memory", &want.Memory, &got.Memory, 1<<28 + 8*4096},
+	} {
+		if math.Abs(*m.want-*m.got) > max(*m.want/500, m.highest/2000) {
+			t.Fatalf("%s %g was read as %g", m.name, *m.want, *m.got)
+		}
+		*m.got = *m.want
 	}
 }
 
@@ -150,9 +172,118 @@ func TestAnythingElseIsNoRecording(t *testing.T) {
 	}
 }
 
+func TestAnotherFormIsRefused(t *testing.T) {
+	for _, text := range []string{"ESCSIG1\n", "ESCSIG3\nwhatever follows"} {
+		if err := NewReader(strings.NewReader(text)).Each(nil); !errors.Is(err, ErrOtherForm) {
+			t.Errorf("%q: %v, want ErrOtherForm", text, err)
+		}
+	}
+}
+
+func TestColumns(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	column := func(n int, next func(i int) int64) []int64 {
+		values := make([]int64, n)
+		for i := range values {
+			values[i] = next(i)
+		}
+		return values
+	}
+	spikes := func(i int) int64 { return 40_000 * int64(i/20%2) }
+	for name, c := range map[string]struct {
+		values []int64
+		form   byte
+		most   int // bytes
+	}{
+		"nothing":                      {column(60, func(int) int64 { return 0 }), columnZero, 1},
+		"always the same":              {column(60, func(int) int64 { return -7 }), columnConstant, 2},
+		"one row":                      {[]int64{1 << 40}, columnConstant, 8},
+		"seconds":                      {column(60, func(i int) int64 { return 1_800_000_000 + int64(i) }), columnLinear, 8},
+		"small numbers in thousandths": {column(60, func(int) int64 { return 1000 * random.Int64N(16) }), columnPacked, 5 + 30},
+		"noise on a slope":             {column(60, func(i int) int64 { return int64(i)*5000 + random.Int64N(4) }), columnDifferences, 12 + 23},
+		"what changes seldom":          {column(60, spikes), columnSteps, 16},
+		"what is wide":                 {[]int64{-mostFixed, mostFixed, 3, -mostFixed}, columnDifferences, 48},
+	} {
+		b := appendColumn(nil, c.values, nil)
+		if b[0] != c.form || len(b) > c.most {
+			t.Errorf("%s: form %d in %d bytes, want %d in at most %d", name, b[0], len(b), c.form, c.most)
+		}
+		checkColumn(t, b, c.values)
+	}
+}
+
+// checkColumn reads a column in the midst of others.
+func checkColumn(t *testing.T, column []byte, want []int64) {
+	t.Helper()
+	for _, behind := range []int{0, 1, 9} {
+		skip := parser{b: append(slices.Clone(column), make([]byte, behind)...)}
+		read := parser{b: skip.b}
+		skip.skipColumn(len(want))
+		got := make([]int64, len(want))
+		read.readColumn(got)
+		if skip.bad || len(skip.b) != behind || len(read.b) != behind || !slices.Equal(got, want) {
+			t.Fatalf("%v was read as %v, with %d and %d bytes behind it left of %d", want, got, len(skip.b), len(read.b), behind)
+		}
+	}
+}
+
+func FuzzColumn(f *testing.F) {
+	f.Add([]byte{1, 2, 3, 4, 200, 6, 7, 8, 9}, uint8(3), uint8(0))
+	f.Add([]byte{0, 0, 1, 0, 0}, uint8(0), uint8(30))
+	f.Fuzz(func(t *testing.T, b []byte, unit, scale uint8) {
+		var values []int64
+		for i := range min(len(b), blockRows) {
+			values = append(values, (int64(b[i])-100)*(1+int64(unit))<<(scale%30))
+		}
+		if len(values) > 0 {
+			checkColumn(t, appendColumn(nil, values, nil), values)
+		}
+	})
+}
+
+func TestWhatIsMeasuredIsRounded(t *testing.T) {
+	random := rand.New(rand.NewPCG(3, 4))
+	for range 1000 {
+		level := int64(1) << random.IntN(40)
+		values := make([]int64, blockRows)
+		for i := range values {
+			values[i] = level + random.Int64N(level) - int64(random.IntN(2))*level
+		}
+		rounded := slices.Clone(values)
+		round(rounded)
+		for i, v := range values {
+			if off := magnitude(rounded[i] - v); off > max(v/512, slices.Max(values)/2048) || v != 0 && rounded[i] == 0 {
+				t.Fatalf("%d became %d beside %d", v, rounded[i], slices.Max(values))
+			}
+		}
+		again := slices.Clone(rounded)
+		round(again)
+		for i, v := range rounded {
+			if off := magnitude(again[i] - v); off > max(v/512, slices.Max(rounded)/2048) {
+				t.Fatalf("%d became %d the second time", v, again[i])
+			}
+		}
+	}
+	// Whole requests in a second that was a little too long are whole requests again.
+	perSecond := []float64{7 / 1.0003, 12 / 1.0003, 0, 9 / 1.0003}
+	values := make([]int64, len(perSecond))
+	for i, v := range perSecond {
+		values[i] = fixed(v * columns[ValueRate].scale)
+	}
+	round(values)
+	if want := []int64{7 << 10, 12 << 10, 0, 9 << 10}; !slices.Equal(values, want) {
+		t.Errorf("%v, want %v", values, want)
+	}
+}
+
 func FuzzReader(f *testing.F) {
 	f.Add(record(f, 2, 61))
 	f.Add([]byte(recordingMagic + "\x01\x03\x00\x00\x00"))
+	var b block
+	for i := range blockRows {
+		b.add(busy(i))
+	}
+	f.Add(b.encode(nil)[1:])
 	f.Fuzz(func(t *testing.T, b []byte) {
 		r := NewReader(bytes.NewReader(b))
 		r.Only = func(Workload) bool { return true }
@@ -163,8 +294,19 @@ func FuzzReader(f *testing.F) {
 			return nil
 		})
 		// The checksums keep random bytes out of the blocks, so they are tried without.
-		var d decoder
-		_ = d.each(&parser{b: b}, workload, func(Workload, *Facts) error { return nil })
+		var rows Rows
+		if rows.take(workload, b) != nil {
+			return
+		}
+		var facts Facts
+		for i := range rows.Len() {
+			rows.Facts(i, &facts)
+		}
+		for v := range valueCount {
+			if len(rows.Values(v)) != rows.Len() {
+				t.Error("a column is too short")
+			}
+		}
 	})
 }
 

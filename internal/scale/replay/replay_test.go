@@ -32,7 +32,7 @@ func seconds(t testing.TB, column, runs string) Each {
 
 func replayOf(t *testing.T, each Each, settings ...Settings) []Outcome {
 	t.Helper()
-	results, err := run(each, func(signal.Workload) []Settings { return settings })
+	results, err := runTable(each, func(signal.Workload) []Settings { return settings })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -311,7 +311,7 @@ func FuzzText(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		results, err := run(Text(strings.NewReader(s)), func(signal.Workload) []Settings {
+		results, err := runTable(Text(strings.NewReader(s)), func(signal.Workload) []Settings {
 			return []Settings{Default(InFlight, 10), Default(CPU, 50)}
 		})
 		if err != nil {

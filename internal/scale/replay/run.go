@@ -37,7 +37,7 @@ type replayed struct {
 // choose is called once for each workload, from several goroutines.
 func Run(r Recording, choose Choose) ([]Result, error) {
 	if !r.whole {
-		return run(r.Each(nil), choose)
+		return runTable(r.Each(nil), choose)
 	}
 	parts := runtime.GOMAXPROCS(0)
 	results := make([][]Result, parts)
@@ -45,7 +45,7 @@ func Run(r Recording, choose Choose) ([]Result, error) {
 	var wg sync.WaitGroup
 	for part := range parts {
 		wg.Go(func() {
-			results[part], errs[part] = run(r.Each(func(w signal.Workload) bool { return partOf(w, parts) == part }), choose)
+			results[part], errs[part] = runPart(r.path, func(w signal.Workload) bool { return partOf(w, parts) == part }, choose)
 		})
 	}
 	wg.Wait()
@@ -61,25 +61,46 @@ func partOf(w signal.Workload, parts int) int {
 	return int(h.Sum32() % uint32(parts))
 }
 
-func run(each Each, choose Choose) ([]Result, error) {
-	all := map[signal.Workload]*replayed{}
-	var last signal.Workload
-	var now *replayed
-	err := each(func(w signal.Workload, f *signal.Facts) error {
-		if now == nil || w != last {
-			now, last = all[w], w
-			if now == nil {
-				now = begin(choose(w))
-				all[w] = now
-			}
-		}
-		now.facts++
-		for _, sim := range now.sims {
-			sim.step(f)
-		}
+// runPart replays some workloads of a recording of the platform.
+func runPart(path string, only func(signal.Workload) bool, choose Choose) ([]Result, error) {
+	all := replays{choose: choose, of: map[signal.Workload]*replayed{}}
+	var m recorded
+	err := signal.ReadRows(path, only, func(rows *signal.Rows) error {
+		m.take(rows)
+		all.take(rows.Workload, &m)
 		return nil
 	})
-	return results(all), err
+	return all.results(), err
+}
+
+func runTable(each Each, choose Choose) ([]Result, error) {
+	all := replays{choose: choose, of: map[signal.Workload]*replayed{}}
+	var m told
+	err := each(func(w signal.Workload, f *signal.Facts) error {
+		m.take(f)
+		all.take(w, &m)
+		return nil
+	})
+	return all.results(), err
+}
+
+// replays are those of several workloads.
+type replays struct {
+	choose Choose
+	of     map[signal.Workload]*replayed
+}
+
+// take takes in the facts of the next moments of a workload.
+func (r *replays) take(w signal.Workload, m moments) {
+	now := r.of[w]
+	if now == nil {
+		now = begin(r.choose(w))
+		r.of[w] = now
+	}
+	now.facts += len(m.times())
+	for _, sim := range now.sims {
+		sim.take(m)
+	}
 }
 
 func begin(settings []Settings) *replayed {
@@ -90,15 +111,15 @@ func begin(settings []Settings) *replayed {
 	return r
 }
 
-func results(all map[signal.Workload]*replayed) []Result {
+func (r *replays) results() []Result {
 	out := []Result{}
-	for w, r := range all {
-		if len(r.sims) == 0 {
+	for w, now := range r.of {
+		if len(now.sims) == 0 {
 			continue
 		}
-		result := Result{Workload: w, Facts: r.facts}
-		for _, sim := range r.sims {
-			sim.out.close()
+		result := Result{Workload: w, Facts: now.facts}
+		for _, sim := range now.sims {
+			sim.close()
 			result.Outcomes = append(result.Outcomes, sim.out)
 		}
 		out = append(out, result)

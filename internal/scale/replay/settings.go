@@ -55,6 +55,14 @@ func (c Column) reader() func(*signal.Facts) float64 {
 	return func(f *signal.Facts) float64 { return lag(f, string(c)) }
 }
 
+// reservedBy is the column with what the pods reserve of what a column measures.
+func reservedBy(c Column) Column {
+	if c == Memory {
+		return memoryReservedColumn
+	}
+	return cpuReservedColumn
+}
+
 func lag(f *signal.Facts, column string) (sum float64) {
 	name, one := strings.CutPrefix(column, "lag:")
 	for i := range f.Lags {

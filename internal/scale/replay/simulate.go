@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/escale-dev/escale/internal/scale/decision"
-	"github.com/escale-dev/escale/internal/signal"
 )
 
 // maxGap is how long a fact may count where none follows it.
@@ -18,9 +17,11 @@ type simulation struct {
 	st       *decision.State
 	facts    decision.Facts
 	capacity float64
-	// values read the columns of the metrics, utilization says that the first is a percentage.
-	values      []func(*signal.Facts) float64
-	utilization bool
+	// values are the present columns of the metrics, reserved what the pods reserved where one is a percentage, pods how
+	// many there were. utilization says that the first metric is a percentage.
+	values, reserved [][]float64
+	pods             []float64
+	utilization      bool
 
 	begun bool
 	// last is the time that is counted to, in nanoseconds since 1970: times are compared very often.
@@ -47,86 +48,93 @@ func newSimulation(set *Settings) *simulation {
 	s.facts.Readings = make([]decision.Reading, len(set.Metrics))
 	s.facts.CallersKnown = true
 	s.utilization = set.utilization()
-	for _, m := range set.Metrics {
-		s.values = append(s.values, m.Column.reader())
-	}
+	s.values, s.reserved = make([][]float64, len(set.Metrics)), make([][]float64, len(set.Metrics))
 	s.out.Settings = set.Name
 	return s
 }
 
-// step takes in the facts of the next moment. Those of former moments are ignored.
-func (s *simulation) step(f *signal.Facts) {
-	at := f.At.UnixNano()
+// take takes in the facts of the next moments. Those of former moments are ignored.
+func (s *simulation) take(m moments) {
+	s.pods = m.values(podsColumn)
+	for i, metric := range s.set.Metrics {
+		s.values[i] = m.values(metric.Column)
+		if s.decision.Metrics[i].Kind == decision.Utilization {
+			s.reserved[i] = m.values(reservedBy(metric.Column))
+		}
+	}
+	for row, at := range m.times() {
+		s.step(row, at)
+	}
+}
+
+// step takes in the facts of a moment.
+func (s *simulation) step(row int, at int64) {
 	if s.begun && at <= s.last {
 		return
 	}
 	if !s.begun {
-		s.begin(f, at)
+		s.begin(row, at)
 	}
 	for s.next > 0 && s.next < at && s.next-s.last < int64(maxGap) {
 		s.advance(s.next)
 		s.decide(time.Unix(0, s.last))
 	}
 	s.advance(at)
-	s.observe(f)
-	s.decide(f.At)
-	s.out.To = f.At
+	now := time.Unix(0, at)
+	s.observe(row, now)
+	s.decide(now)
 }
 
 // begin starts with the pods that were there, or those that the demand needs where that was not recorded, so that a
 // replay does not begin with a peak of starts.
-func (s *simulation) begin(f *signal.Facts, at int64) {
+func (s *simulation) begin(row int, at int64) {
 	s.begun, s.last = true, at
-	there := f.Pods
+	there := int32(s.pods[row])
 	if there < 0 && len(s.set.Metrics) > 0 {
-		c := s.set.Metrics[0].Column
-		s.demand, s.pod = s.share(c, s.values[0](f), f)
+		s.share(row)
 		there = int32(min(s.needed(), mostPods))
 	}
 	s.replicas = min(max(there, s.decision.Min), max(s.decision.Max, s.decision.Min))
 	s.ready = s.replicas
-	s.decision.Created = f.At
-	s.st = decision.NewState(f.At, s.replicas, time.Time{})
-	s.out.From = f.At
+	s.out.From = time.Unix(0, at).UTC()
+	s.decision.Created = s.out.From
+	s.st = decision.NewState(s.out.From, s.replicas, time.Time{})
 	s.out.Peak = s.replicas
 }
 
 // observe makes readings of the facts.
-func (s *simulation) observe(f *signal.Facts) {
-	for i := range s.set.Metrics {
-		m := &s.set.Metrics[i]
-		value := s.values[i](f)
-		if i == 0 {
-			s.demand, s.pod = s.share(m.Column, value, f)
-			s.need = s.needed()
-		}
+func (s *simulation) observe(row int, now time.Time) {
+	if len(s.values) > 0 {
+		s.share(row)
+		s.need = s.needed()
+	}
+	for i := range s.values {
+		value := s.values[i][row]
 		if s.decision.Metrics[i].Kind == decision.Utilization {
-			value = percent(value, reservedByPod(m.Column, f)*float64(s.replicas))
+			value = percent(value, s.reservedByPod(i, row)*float64(s.replicas))
 		}
-		s.facts.Readings[i] = decision.Reading{Value: value, Active: value > m.Activation, At: f.At}
+		r := &s.facts.Readings[i]
+		r.Value, r.Active, r.At = value, value > s.set.Metrics[i].Activation, now
 	}
 }
 
-// share is the demand, and what one pod serves of it.
-func (s *simulation) share(c Column, value float64, f *signal.Facts) (demand, pod float64) {
+// share finds the demand, and what one pod serves of it.
+func (s *simulation) share(row int) {
+	s.demand, s.pod = s.values[0][row], s.capacity
 	if !s.utilization {
-		return value, s.capacity
+		return
 	}
-	if s.set.Capacity > 0 {
-		return value, s.set.Capacity
+	if s.pod = s.set.Capacity; s.pod <= 0 {
+		s.pod = s.reservedByPod(0, row)
 	}
-	return value, reservedByPod(c, f)
 }
 
-// reservedByPod is what a pod reserves: of CPU, or of memory.
-func reservedByPod(c Column, f *signal.Facts) float64 {
-	if f.Pods <= 0 {
-		return 0
+// reservedByPod is what a pod reserves of what a metric measures.
+func (s *simulation) reservedByPod(metric, row int) float64 {
+	if pods := s.pods[row]; pods > 0 {
+		return s.reserved[metric][row] / pods
 	}
-	if c == Memory {
-		return f.MemoryReserved / float64(f.Pods)
-	}
-	return f.CPUReserved / float64(f.Pods)
+	return 0
 }
 
 func percent(value, of float64) float64 {
@@ -174,8 +182,11 @@ func (s *simulation) decide(now time.Time) {
 	s.facts.Now = now
 	s.facts.Replicas, s.facts.Pods, s.facts.Ready = s.replicas, s.replicas, s.ready
 	s.facts.Held = s.ready == 0 && s.demand > 0
-	p := decision.Decide(&s.decision, s.st, &s.facts)
 	s.next = 0
+	if decision.Steady(&s.decision, s.st, &s.facts) {
+		return
+	}
+	p := decision.Decide(&s.decision, s.st, &s.facts)
 	if !p.Next.IsZero() {
 		s.next = p.Next.UnixNano()
 	}
@@ -192,6 +203,14 @@ func (s *simulation) decide(now time.Time) {
 	}
 	s.replicas = p.Replicas
 	s.out.Peak = max(s.out.Peak, s.replicas)
+}
+
+// close completes the outcome.
+func (s *simulation) close() {
+	if s.begun {
+		s.out.To = time.Unix(0, s.last).UTC()
+	}
+	s.out.close()
 }
 
 func (s *simulation) start(pods int32, at int64) {
