@@ -52,6 +52,7 @@ func (x *index) certificate(from gatewayv1.Kind, namespace string, ref *gatewayv
 		return tls.Certificate{}, &referenceError{notPermitted, fmt.Sprintf(
 			"no ReferenceGrant in namespace %q lets a %s of namespace %q use Secret %q", name.Namespace, from, namespace, name)}
 	}
+	x.consulted[reference{kindSecret, name}] = true
 	secret := x.secrets[name]
 	if secret == nil {
 		return tls.Certificate{}, &referenceError{invalidReference, fmt.Sprintf(
@@ -84,6 +85,7 @@ func (a *authorities) add(x *index, from, namespace string, ref *gatewayv1.Objec
 		return &referenceError{notPermitted, fmt.Sprintf(
 			"no ReferenceGrant in namespace %q lets a %s of namespace %q use %s %q", name.Namespace, from, namespace, ref.Kind, name)}
 	}
+	x.consulted[reference{string(ref.Kind), name}] = true
 	var content []byte
 	if ref.Kind == kindConfigMap {
 		if m := x.configMaps[name]; m != nil {

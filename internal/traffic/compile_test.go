@@ -58,6 +58,12 @@ func facts(t testing.TB, documents ...string) Facts {
 	return f
 }
 
+// compile compiles everything.
+func compile(f Facts) (*Table, Statuses) {
+	c := Compile(f, nil)
+	return c.Table, c.Statuses
+}
+
 func read[T any](t testing.TB, document string) T {
 	t.Helper()
 	var v T
@@ -122,7 +128,7 @@ func TestPrecedence(t *testing.T) {
 		httpRoute("wilder", "  hostnames: ['*.com']\n  rules:\n"+rule(`{path: {value: /host/long}}`)),
 		httpRoute("encoded", "  rules:\n"+rule(`{path: {value: /enc/a%2Fb}}`)),
 	}
-	table, _ := Compile(facts(t, append([]string{base}, routes...)...))
+	table, _ := compile(facts(t, append([]string{base}, routes...)...))
 	for _, c := range []struct {
 		name, method, url, want string
 		headers                 []string
@@ -185,7 +191,7 @@ func TestPrecedenceOfEqualMatches(t *testing.T) {
 			for i := range f.Routes {
 				f.Routes[i].CreationTimestamp = c.created[f.Routes[i].Name]
 			}
-			table, _ := Compile(f)
+			table, _ := compile(f)
 			e := table.lookup("any", "/", httptest.NewRequest("GET", "/", nil))
 			if e.rule.route != "shop/"+c.want {
 				t.Errorf("got %q, want %q", e.rule.route, c.want)
@@ -197,7 +203,7 @@ func TestPrecedenceOfEqualMatches(t *testing.T) {
 func TestListenerIsolation(t *testing.T) {
 	gateway := strings.Replace(base, "listeners:", `listeners:
   - {name: apps, port: 80, protocol: HTTP, hostname: '*.apps.test', allowedRoutes: {namespaces: {from: All}}}`, 1)
-	table, statuses := Compile(facts(t, gateway, `
+	table, statuses := compile(facts(t, gateway, `
 kind: HTTPRoute
 metadata: {name: open, namespace: shop}
 spec:
@@ -347,8 +353,8 @@ func TestRouteStatus(t *testing.T) {
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			_, statuses := Compile(facts(t, c.documents...))
-			parents := statuses.Routes[types.NamespacedName{Namespace: "shop", Name: "r"}]
+			_, statuses := compile(facts(t, c.documents...))
+			parents := statuses.Routes[objectRef{kindHTTPRoute, types.NamespacedName{Namespace: "shop", Name: "r"}}].statuses()
 			if len(parents) == 0 {
 				if c.want != "none" {
 					t.Errorf("no status, want %q", c.want)
@@ -427,7 +433,7 @@ func TestGatewayStatus(t *testing.T) {
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			_, statuses := Compile(facts(t, c.documents))
+			_, statuses := compile(facts(t, c.documents))
 			s := statuses.Gateways[types.NamespacedName{Namespace: "infra", Name: "edge"}]
 			if got := shorts(s.Conditions); got != c.want {
 				t.Errorf("got  %s\nwant %s", got, c.want)
@@ -443,7 +449,7 @@ func TestGatewayStatus(t *testing.T) {
 }
 
 func TestClassStatus(t *testing.T) {
-	_, statuses := Compile(facts(t, base, "kind: GatewayClass\nmetadata: {name: other}\nspec: {controllerName: example.com/x}"))
+	_, statuses := compile(facts(t, base, "kind: GatewayClass\nmetadata: {name: other}\nspec: {controllerName: example.com/x}"))
 	if len(statuses.Classes) != 1 {
 		t.Fatalf("got statuses of %d classes, want 1", len(statuses.Classes))
 	}
@@ -461,21 +467,21 @@ func TestClassStatus(t *testing.T) {
 // A route that is attached twice to listeners of the same name must not be served, or counted, twice.
 func TestAttachedOnceThroughTwoParents(t *testing.T) {
 	two := strings.Replace(base, "listeners:", "listeners:\n  - {name: alt, port: 8080, protocol: HTTP, allowedRoutes: {namespaces: {from: All}}}", 1)
-	table, statuses := Compile(facts(t, two, `
+	table, statuses := compile(facts(t, two, `
 kind: HTTPRoute
 metadata: {name: r, namespace: shop}
 spec:
   parentRefs: [{name: edge, namespace: infra, sectionName: http}, {name: edge, namespace: infra, sectionName: alt}]
   rules: [{backendRefs: [{name: web, port: 80}]}]
 `))
-	if n := len(statuses.Routes[types.NamespacedName{Namespace: "shop", Name: "r"}]); n != 2 {
+	if n := len(statuses.Routes[objectRef{kindHTTPRoute, types.NamespacedName{Namespace: "shop", Name: "r"}}].statuses()); n != 2 {
 		t.Errorf("got %d parents, want 2", n)
 	}
 	l := table.sockets[SocketKey{}].find("")
-	if n := len((*l.hosts.any).prefix[""]); n != 1 {
+	if n := len((*l.routes().any).entries); n != 1 {
 		t.Errorf("got %d entries, want 1", n)
 	}
-	if len(table.Backends) != 1 || len(table.Series) != 2 {
-		t.Errorf("got backends %v and series %v", table.Backends, table.Series)
+	if len(table.backends.list()) != 1 || len(table.series.list()) != 2 {
+		t.Errorf("got backends %v and series %v", table.backends.list(), table.series.list())
 	}
 }

@@ -2,7 +2,6 @@ package traffic
 
 import (
 	"bytes"
-	"context"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/fields"
@@ -61,7 +60,7 @@ func onlyCertificates(object any) (any, error) {
 }
 
 // watchIn asks for a new table when a certificate or an authority changes.
-func watchIn[T client.Object](c cache.Cache, object T) source.TypedSource[tableRequest] {
+func watchIn[T client.Object](c cache.Cache, object T, note func(client.Object)) source.TypedSource[tableRequest] {
 	changed := predicate.TypedFuncs[T]{
 		CreateFunc: func(e event.TypedCreateEvent[T]) bool { return len(content(e.Object)) > 0 },
 		UpdateFunc: func(e event.TypedUpdateEvent[T]) bool {
@@ -69,8 +68,7 @@ func watchIn[T client.Object](c cache.Cache, object T) source.TypedSource[tableR
 		},
 		DeleteFunc: func(e event.TypedDeleteEvent[T]) bool { return len(content(e.Object)) > 0 },
 	}
-	return source.TypedKind(c, object,
-		handler.TypedEnqueueRequestsFromMapFunc(func(context.Context, T) []tableRequest { return []tableRequest{{}} }), changed)
+	return source.TypedKind(c, object, handler.TypedEnqueueRequestsFromMapFunc(askFor[T](note)), changed)
 }
 
 // content is what certificates are made of.

@@ -107,6 +107,7 @@ type endpointSet struct {
 // backend is a port of a Service as the data plane sees it: its endpoints change without a new table.
 type backend struct {
 	key    BackendKey
+	name   string // that of the key
 	shared *sharedPlane
 	// upstream is what the endpoints are reached with; nil without TLS.
 	upstream *tls.Config
@@ -120,7 +121,7 @@ type backend struct {
 }
 
 func newBackend(key BackendKey, shared *sharedPlane) *backend {
-	b := &backend{key: key, shared: shared}
+	b := &backend{key: key, name: key.String(), shared: shared}
 	b.set.Store(&endpointSet{replaced: make(chan struct{})})
 	return b
 }

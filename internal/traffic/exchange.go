@@ -41,18 +41,18 @@ var (
 )
 
 // serveEntry answers a request by the rule of e.
-func (g *Gateway) serveEntry(l *live, e *entry, w http.ResponseWriter, r *http.Request, started time.Time) {
+func (g *Gateway) serveEntry(e *entry, w http.ResponseWriter, r *http.Request, started time.Time) {
 	x := &exchange{entry: e, rule: e.rule}
 	if x.answerByRule(w, r) {
-		x.begin(l.series[e.rule.series], nil, started)
+		x.begin(e.rule.series, nil, started)
 		x.end(time.Now())
 		return
 	}
-	x.begin(l.series[x.target.series], l.backends[x.target.backend], started)
+	x.begin(x.target.series, x.target.backend.live, started)
 	ctx := x.total.start(context.WithValue(r.Context(), exchangeKey{}, x), x.rule.timeout, errRequestTimeout)
 	defer x.finish()
 	x.request.pace.start(w, r, started, x.backend.shared.bodyGrace)
-	x.copyTo = chosenMirrors(l, x.rule.mirrors, x.target.mirrors)
+	x.copyTo = chosenMirrors(x.rule.mirrors, x.target.mirrors)
 	g.proxy.ServeHTTP(w, r.WithContext(ctx))
 }
 

@@ -54,12 +54,13 @@ func (n *NetworkFacts) own() bool { return n.Block.IsValid() || n.Everywhere }
 // Statuses is what Compile has to say about each object it serves. Conditions carry no transition time: that depends
 // on what the object said before. Objects of other controllers are absent.
 type Statuses struct {
+	// Whole says that these are all. Else they are those of what changed, and Classes and Given are as before.
+	Whole        bool
 	Classes      map[string]gatewayv1.GatewayClassStatus
 	Gateways     map[types.NamespacedName]gatewayv1.GatewayStatus
 	ListenerSets map[types.NamespacedName]gatewayv1.ListenerSetStatus
-	// Routes, GRPCRoutes and TLSRoutes hold this controller's entries of status.parents; none where a route has no
-	// parent of ours.
-	Routes, GRPCRoutes, TLSRoutes map[types.NamespacedName][]gatewayv1.RouteParentStatus
+	// Routes say what became of routes; nil for one that is gone.
+	Routes map[objectRef]*routeState
 	// Policies holds this controller's entries of status.ancestors: one for each Gateway that a policy matters to.
 	Policies map[types.NamespacedName][]gatewayv1.PolicyAncestorStatus
 	// Given are the addresses Gateways have: see NetworkFacts.
@@ -70,22 +71,36 @@ type Statuses struct {
 type index struct {
 	Facts
 	classes    map[string]bool // accepted classes of ours
-	services   map[types.NamespacedName]*corev1.Service
+	services   map[types.NamespacedName]*serviceFacts
 	secrets    map[types.NamespacedName]*corev1.Secret
 	configMaps map[types.NamespacedName]*corev1.ConfigMap
 	namespaces map[string]*corev1.Namespace
 	grants     map[string][]*gatewayv1beta1.ReferenceGrant // by the namespace referred to
+	// consulted are the Secrets and ConfigMaps that were looked for; selecting says that labels of namespaces were.
+	consulted map[reference]bool
+	selecting bool
+}
+
+// serviceFacts is what matters of a Service.
+type serviceFacts struct {
+	name     types.NamespacedName
+	external bool
+	ports    []corev1.ServicePort
 }
 
 func newIndex(f Facts) *index {
 	x := &index{
 		Facts:      f,
 		classes:    map[string]bool{},
-		services:   byName[corev1.Service](f.Services),
+		services:   make(map[types.NamespacedName]*serviceFacts, len(f.Services)),
 		secrets:    byName[corev1.Secret](f.Secrets),
 		configMaps: byName[corev1.ConfigMap](f.ConfigMaps),
 		namespaces: make(map[string]*corev1.Namespace, len(f.Namespaces)),
 		grants:     map[string][]*gatewayv1beta1.ReferenceGrant{},
+		consulted:  map[reference]bool{},
+	}
+	for i := range f.Services {
+		x.setService(nameOf(&f.Services[i]), &f.Services[i])
 	}
 	for i := range f.Classes {
 		if c := &f.Classes[i]; c.Spec.ControllerName == ControllerName && c.Spec.ParametersRef == nil {
@@ -100,6 +115,30 @@ func newIndex(f Facts) *index {
 		x.grants[g.Namespace] = append(x.grants[g.Namespace], g)
 	}
 	return x
+}
+
+// setService replaces a Service; nil for one that is gone.
+func (x *index) setService(name types.NamespacedName, s *corev1.Service) {
+	if s == nil {
+		delete(x.services, name)
+		return
+	}
+	x.services[name] = &serviceFacts{name: name, external: s.Spec.Type == corev1.ServiceTypeExternalName, ports: s.Spec.Ports}
+}
+
+// setNamespace replaces a namespace; nil for one that is gone.
+func (x *index) setNamespace(name string, n *corev1.Namespace) {
+	if n == nil {
+		delete(x.namespaces, name)
+		return
+	}
+	x.namespaces[name] = n
+}
+
+// forget lets go of the objects that only whole compilations read.
+func (x *index) forget() {
+	x.Facts = Facts{Address: x.Address, Network: x.Network}
+	x.secrets, x.configMaps = nil, nil
 }
 
 func byName[T any, P interface {

@@ -193,7 +193,7 @@ func TestEjectedEndpointComesBack(t *testing.T) {
 
 func TestCircuitBreaker(t *testing.T) {
 	p := startPlane(t, web(backendServer(t, describe)), base, httpRoute("r", toWeb))
-	b := p.gateway.live.Load().backends[0]
+	b := p.gateway.backendList()[0]
 	b.counts.inFlight.Add(inFlightAtLeast) // as if so many were on their way
 	res := p.expect(503, "circuit breaker: Service \"shop/web:80\" has 8192 requests in flight, as many as its 1 ready pods may have", "GET", "/")
 	if res.Header.Get("Retry-After") != "1" {
@@ -221,7 +221,7 @@ func TestRetriesStayWithinTheBudget(t *testing.T) {
 		return s.Listener.Addr().String()
 	}
 	p := startPlane(t, web(broken(), broken(), broken(), broken()), base, httpRoute("r", toWeb))
-	b := p.gateway.live.Load().backends[0]
+	b := p.gateway.backendList()[0]
 	b.budget.take(0, time.Now()) // from here on only what the window earns
 	b.budget.mu.Lock()
 	b.budget.retries, b.budget.at = 5, time.Now().Add(time.Hour) // and the clock stands still

@@ -110,14 +110,14 @@ func (r *rawRouter) Route(q *fastpath.Request, x *fastpath.Exchange) fastpath.Wa
 	if e == nil {
 		return fastpath.HandOver
 	}
-	raw := live.raw(e.rule)
+	raw := e.rule.raw.of(e.rule)
 	if raw == nil {
 		return fastpath.HandOver
 	}
 	t := e.rule.choose()
 	own := r.exchange()
 	own.route = e.rule.route
-	own.begin(live.series[t.series], live.backends[t.backend], x.Started)
+	own.begin(t.series, t.backend.live, x.Started)
 	if way := own.pick(); way != fastpath.Forward {
 		r.drop(own)
 		return way
@@ -181,7 +181,8 @@ func (r *rawRouter) lookup(t *Table, q *fastpath.Request) *entry {
 		l.request.URL = &l.url
 	}
 	l.request.Method, l.request.Host, l.url.RawQuery = text(q.Method), text(q.Host), text(q.Query)
-	if t.asksHeaders {
+	asksHeaders := t.asksHeaders.Load()
+	if asksHeaders {
 		l.fill(q)
 	}
 	host := requestHost(l.request.Host)
@@ -189,7 +190,7 @@ func (r *rawRouter) lookup(t *Table, q *fastpath.Request) *entry {
 	if at := t.sockets[r.socket]; at != nil && !at.secure {
 		e = at.find(host).lookup(host, text(q.Path), &l.request)
 	}
-	if t.asksHeaders {
+	if asksHeaders {
 		clear(l.request.Header)
 	}
 	r.lookups.Put(l)
@@ -221,20 +222,22 @@ type rawRule struct {
 
 type rawChange struct{ request, response *fastpath.HeaderChange }
 
-// raw is what the raw path needs of a rule; nil when the rule asks for more than it can do.
-func (l *live) raw(r *rule) *rawRule {
-	if known, ok := l.rawRules.Load(r); ok {
-		return known.(*rawRule)
-	}
-	known, _ := l.rawRules.LoadOrStore(r, newRawRule(r))
-	return known.(*rawRule)
+// lazyRawRule is made when a request first needs it.
+type lazyRawRule struct {
+	once sync.Once
+	rule *rawRule // nil when the rule asks for more than the raw path can do
+}
+
+func (l *lazyRawRule) of(r *rule) *rawRule {
+	l.once.Do(func() { l.rule = newRawRule(r) })
+	return l.rule
 }
 
 // newRawRule reads a rule. One that has anything but what is known here goes to the other path, so that what rules
 // learn later is right before it is fast.
 func newRawRule(r *rule) *rawRule {
 	rest := *r
-	rest.route, rest.series, rest.totalWeight, rest.targets = "", 0, 0, nil
+	rest.route, rest.series, rest.raw, rest.totalWeight, rest.targets = "", nil, nil, 0, nil
 	rest.timeout, rest.backendTimeout = 0, 0
 	rest.request.headers, rest.response = headerChange{}, headerChange{}
 	if !reflect.ValueOf(rest).IsZero() || r.totalWeight == 0 {
@@ -244,7 +247,7 @@ func newRawRule(r *rule) *rawRule {
 	for i := range r.targets {
 		t := &r.targets[i]
 		rest := *t
-		rest.weight, rest.backend, rest.series = 0, 0, 0
+		rest.weight, rest.backend, rest.series = 0, nil, nil
 		rest.request.headers, rest.response = headerChange{}, headerChange{}
 		request, ok := rawHeaders(&r.request.headers, &t.request.headers)
 		response, okToo := rawHeaders(&t.response, &r.response)

@@ -259,13 +259,13 @@ func TestRawPathIsTaken(t *testing.T) {
 			t.Errorf("a request went another way: %q", text)
 		}
 	}
-	live := p.gateway.live.Load()
-	until(func() bool { return live.backends[0].counts.inFlight.Load() == 0 })
+	b := p.gateway.backendList()[0]
+	until(func() bool { return b.counts.inFlight.Load() == 0 })
 	traffic := p.gateway.Traffic()
 	if len(traffic) != 1 || traffic[0].Requests != 3 || traffic[0].LastSuccess.IsZero() {
 		t.Errorf("the account is %+v", traffic)
 	}
-	if e := live.backends[0].set.Load().ready[0]; e.inFlight.Load() != 0 || !e.answered.Load() {
+	if e := b.set.Load().ready[0]; e.inFlight.Load() != 0 || !e.answered.Load() {
 		t.Error("the endpoint's account is wrong")
 	}
 }

@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httputil"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -40,23 +42,19 @@ type Gateway struct {
 	history  view.History // what passed in the last minutes, for the pages
 	mu       sync.Mutex   // guards what follows and every backend's update
 	backends map[BackendKey]*backend
-	series   map[SeriesKey]*series
 	configs  map[string]*tls.Config // by terminator.digest
 }
 
-// live is a table with the backends and counters it refers to by number.
+// live is a table with what terminates its TLS.
 type live struct {
-	table    *Table
-	backends []*backend
-	series   []*series
-	rawRules sync.Map      // *rule to *rawRule, filled as they are asked for
-	configs  []*tls.Config // of the table's terminators
+	table   *Table
+	configs []*tls.Config // of the table's terminators
 }
 
 func newGateway(listener net.Listener, log *slog.Logger, shared *sharedPlane) *Gateway {
 	g := &Gateway{
 		listener: listener, log: log, installed: make(chan struct{}), shared: shared, connections: newConnections(),
-		backends: map[BackendKey]*backend{}, series: map[SeriesKey]*series{}, configs: map[string]*tls.Config{},
+		backends: map[BackendKey]*backend{}, configs: map[string]*tls.Config{},
 	}
 	g.history.Kinds = failureNames[:]
 	g.sockets = newSockets(g, nil, log)
@@ -74,56 +72,75 @@ func newGateway(listener net.Listener, log *slog.Logger, shared *sharedPlane) *G
 	return g
 }
 
-// install puts a table in place. Backends and counters that it shares with the one before go on; addresses tells where
-// a new backend can be reached, and an error from it leaves the old table in place.
+// install puts a table in place, or what changed in the one that is. Backends and counters that it shares with the one
+// before go on; find tells where a new backend can be reached, and an error from it leaves all as it was.
 func (g *Gateway) install(t *Table, find func(BackendKey) (addresses, error)) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	next := &live{table: t}
-	backends := make(map[BackendKey]*backend, len(t.Backends))
-	for _, key := range t.Backends {
-		b := g.backends[key]
-		if b == nil {
-			found, err := find(key)
-			if err != nil {
-				return fmt.Errorf("endpoints of %q: %w", key, err)
-			}
-			b = newBackend(key, g.shared)
-			b.upstream = t.upstream[key.TLS]
-			b.update(found)
+	for _, ref := range t.changes.added {
+		if err := g.enliven(ref, find); err != nil {
+			return err
 		}
-		backends[key] = b
-		next.backends = append(next.backends, b)
 	}
-	counters := make(map[SeriesKey]*series, len(t.Series))
-	for _, key := range t.Series {
-		s := g.series[key]
-		if s == nil {
-			s = &series{}
+	t.commitHosts()
+	gone := t.changes.dropped
+	if before := g.live.Load(); before == nil || before.table != t {
+		next := &live{table: t}
+		next.configs, g.configs = g.secureBy(t)
+		if g.live.Swap(next) == nil {
+			close(g.installed)
 		}
-		counters[key] = s
-		next.series = append(next.series, s)
+		gone = nil
+		for key := range g.backends {
+			gone = append(gone, &backendRef{key: key})
+		}
 	}
-	configs := make(map[string]*tls.Config, len(t.terminators))
+	t.changes.added, t.changes.dropped = nil, nil
+	for _, ref := range gone {
+		if b := g.backends[ref.key]; b != nil && t.backends.get(ref.key) == nil {
+			delete(g.backends, ref.key)
+			b.retire()
+		}
+	}
+	return nil
+}
+
+// enliven gives a reference the backend it stands for; the caller holds mu.
+func (g *Gateway) enliven(ref *backendRef, find func(BackendKey) (addresses, error)) error {
+	if ref.live = g.backends[ref.key]; ref.live != nil {
+		return nil
+	}
+	found, err := find(ref.key)
+	if err != nil {
+		return fmt.Errorf("endpoints of %q: %w", ref.key, err)
+	}
+	b := newBackend(ref.key, g.shared)
+	b.upstream = ref.upstream
+	b.update(found)
+	g.backends[ref.key], ref.live = b, b
+	return nil
+}
+
+// secureBy are the configurations of a table's terminators, by number and by digest; those that are there are used on.
+// The caller holds mu.
+func (g *Gateway) secureBy(t *Table) (list []*tls.Config, configs map[string]*tls.Config) {
+	configs = make(map[string]*tls.Config, len(t.terminators))
 	for _, one := range t.terminators {
 		c := g.configs[one.digest]
 		if c == nil {
 			c = one.config()
 		}
 		configs[one.digest] = c
-		next.configs = append(next.configs, c)
+		list = append(list, c)
 	}
-	gone := g.backends
-	g.backends, g.series, g.configs = backends, counters, configs
-	if g.live.Swap(next) == nil {
-		close(g.installed)
-	}
-	for key, b := range gone {
-		if backends[key] == nil {
-			b.retire()
-		}
-	}
-	return nil
+	return list, configs
+}
+
+// backendList is every backend that a rule sends requests to.
+func (g *Gateway) backendList() []*backend {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return slices.Collect(maps.Values(g.backends))
 }
 
 // updateEndpoints replaces the addresses of the backends of one Service.
@@ -213,7 +230,7 @@ func (g *Gateway) serve(socket SocketKey, w http.ResponseWriter, r *http.Request
 		g.refuse(w, started, http.StatusNotFound, fmt.Sprintf("no route for host %q and path %q", host, path))
 		return
 	}
-	g.serveEntry(live, e, w, r, started)
+	g.serveEntry(e, w, r, started)
 }
 
 var errConnect = errors.New("the method CONNECT is not supported")

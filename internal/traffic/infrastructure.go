@@ -57,7 +57,8 @@ func (s *shell) reconcileService(ctx context.Context, name types.NamespacedName)
 	if err := s.client.Get(ctx, name, &g); err != nil || g.DeletionTimestamp != nil {
 		return reconcile.Result{}, client.IgnoreNotFound(err)
 	}
-	_, ours := s.statuses.statuses().Gateways[name]
+	ours := false
+	s.statuses.read(func(all *Statuses) { _, ours = all.Gateways[name] })
 	addresses := ownAddresses(&g, s.network.Block)
 	if !ours || len(addresses) == 0 {
 		return reconcile.Result{}, nil

@@ -36,6 +36,6 @@ func (p *pending) activate(on bool) {
 	}
 	p.passive = !on
 	if on && p.queue != nil {
-		p.enqueue(Statuses{})
+		p.enqueueAll()
 	}
 }

@@ -27,8 +27,10 @@ type listenerPlan struct {
 	terminator *terminator
 	// tables hold its routes: one for its own sockets, and one for the platform's where it answers there as well.
 	tables []*listenerTable
-	// hosts are those of the routes it took, by kind of route.
-	hosts    map[string][]string
+	// hosts are those of the routes it took, by kind of route, with how many have each. disputed are host names that it
+	// refused a route for, because a route of another kind has them.
+	hosts    map[string]map[string]int
+	disputed []string
 	attached int32
 }
 
@@ -42,7 +44,7 @@ var routeKinds = map[gatewayv1.ProtocolType][]string{
 // decideListener decides all that does not depend on other listeners. kind and namespace are of the object that holds
 // it.
 func (c *compiler) decideListener(g *gatewayv1.Gateway, kind gatewayv1.Kind, namespace string, spec *gatewayv1.Listener) *listenerPlan {
-	l := &listenerPlan{spec: spec, namespace: namespace, hosts: map[string][]string{}}
+	l := &listenerPlan{spec: spec, namespace: namespace, hosts: map[string]map[string]int{}}
 	if spec.Hostname != nil {
 		l.hostname = strings.ToLower(string(*spec.Hostname))
 	}
@@ -199,6 +201,7 @@ func (x *index) selects(from gatewayv1.FromNamespaces, selector *metav1.LabelSel
 	case gatewayv1.NamespacesFromSame:
 		return own == namespace
 	case gatewayv1.NamespacesFromSelector:
+		x.selecting = true
 		s, err := metav1.LabelSelectorAsSelector(selector)
 		ns := x.namespaces[namespace]
 		return err == nil && ns != nil && s.Matches(labels.Set(ns.Labels))
@@ -289,7 +292,9 @@ func (c *compiler) settle(g *gatewayPlan, l *listenerPlan) {
 		s := c.table.socket(key)
 		s.secure = s.secure || l.spec.Protocol != gatewayv1.HTTPProtocolType
 		s.passthrough = s.passthrough || own.passthrough
-		s.listeners.get(l.hostname, func() *listenerTable { return own })
+		if _, taken := s.listeners.at(l.hostname); !taken {
+			s.listeners.set(l.hostname, own)
+		}
 	}
 	l.tables = append(l.tables, own)
 }

@@ -14,7 +14,11 @@ type SeriesKey struct{ Route, Backend string }
 
 // series is the place of one SeriesKey's counts. They are made with its first request, because most routes of a large
 // cluster have none for long.
-type series struct{ counts atomic.Pointer[seriesCounts] }
+type series struct {
+	key    SeriesKey
+	uses   int // by how many rules' backends; the compiler's
+	counts atomic.Pointer[seriesCounts]
+}
 
 // use is the counts, made if they are not there.
 func (s *series) use() *seriesCounts {
@@ -140,18 +144,18 @@ func (collector) Describe(ch chan<- *prometheus.Desc) {
 // Collect implements prometheus.Collector.
 func (c collector) Collect(ch chan<- prometheus.Metric) {
 	out := metricSink(ch)
-	c.gateway.unrouted.collect(out, SeriesKey{})
+	c.gateway.unrouted.collect(out)
 	c.gateway.collectConnections(out)
 	live := c.gateway.live.Load()
 	if live == nil {
 		return
 	}
-	for i, key := range live.table.Series {
-		live.series[i].collect(out, key)
+	for _, s := range live.table.series.list() {
+		s.collect(out)
 	}
 	byName := map[string][]*backend{}
-	for _, b := range live.backends {
-		byName[b.key.String()] = append(byName[b.key.String()], b)
+	for _, b := range c.gateway.backendList() {
+		byName[b.name] = append(byName[b.name], b)
 	}
 	now := time.Now()
 	for name, same := range byName {
@@ -191,8 +195,8 @@ func (s metricSink) failures(d *prometheus.Desc, counts *[failures]atomic.Uint64
 	}
 }
 
-func (s *series) collect(out metricSink, key SeriesKey) {
-	c := s.counts.Load()
+func (s *series) collect(out metricSink) {
+	c, key := s.counts.Load(), s.key
 	if c == nil {
 		return
 	}

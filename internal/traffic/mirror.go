@@ -14,7 +14,7 @@ import (
 
 // mirror is a backend that gets copies of requests; its answers are not read.
 type mirror struct {
-	backend int
+	backend *backendRef
 	// of in each, at random, are copied.
 	of, each int32
 }
@@ -35,7 +35,7 @@ func (b *ruleBuilder) mirrors(field string, filters []*gatewayv1.HTTPRequestMirr
 	for _, f := range filters {
 		key, v := b.resolve(field+".requestMirror.backendRef", &f.BackendRef)
 		if !v.ok() {
-			b.unresolved = append(b.unresolved, v)
+			b.plan.unresolve(v)
 			continue
 		}
 		m := mirror{of: 100, each: 100}
@@ -46,8 +46,8 @@ func (b *ruleBuilder) mirrors(field string, filters []*gatewayv1.HTTPRequestMirr
 			m.of = *f.Percent
 		}
 		var fail string
-		if m.backend, fail = b.reach(field, key); fail != "" {
-			b.unresolved = append(b.unresolved, verdict{string(gatewayv1.RouteReasonUnsupportedValue), fail})
+		if m.backend, fail = b.reach(field, key.String(), key); fail != "" {
+			b.plan.unresolve(verdict{string(gatewayv1.RouteReasonUnsupportedValue), fail})
 			continue
 		}
 		list = append(list, m)
@@ -56,12 +56,12 @@ func (b *ruleBuilder) mirrors(field string, filters []*gatewayv1.HTTPRequestMirr
 }
 
 // chosenMirrors are the backends that get a copy of one request.
-func chosenMirrors(l *live, lists ...[]mirror) []*backend {
+func chosenMirrors(lists ...[]mirror) []*backend {
 	var to []*backend
 	for _, list := range lists {
 		for _, m := range list {
 			if m.of >= m.each || rand.Int32N(m.each) < m.of {
-				to = append(to, l.backends[m.backend])
+				to = append(to, m.backend.live)
 			}
 		}
 	}

@@ -12,7 +12,6 @@ import (
 	"github.com/escale-dev/escale/internal/traffic/view"
 	portal "github.com/escale-dev/escale/internal/web"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 )
@@ -80,15 +79,13 @@ func (g *Gateway) seconds(ctx context.Context, signals *signal.Store) <-chan str
 // remember adds what was counted until now to the history. It costs as much as there are routes with requests.
 func (g *Gateway) remember(now time.Time) {
 	counts := []view.Counts{}
-	add := func(route string, s *series) {
-		if c := s.counts.Load(); c != nil {
-			counts = append(counts, c.reading(route))
-		}
-	}
-	add("", &g.unrouted)
+	all := []*series{&g.unrouted}
 	if live := g.live.Load(); live != nil {
-		for i, key := range live.table.Series {
-			add(key.Route, live.series[i])
+		all = append(all, live.table.series.list()...)
+	}
+	for _, s := range all {
+		if c := s.counts.Load(); c != nil {
+			counts = append(counts, c.reading(s.key.Route))
 		}
 	}
 	g.history.Observe(now, counts)
@@ -121,13 +118,12 @@ func (s *shell) pageFacts(ctx context.Context) (view.Facts, error) {
 	}
 	now := time.Now()
 	f := view.Facts{Now: now, History: &s.gateway.history, Backends: s.gateway.backendViews()}
-	latest := s.statuses.statuses()
 	objects := Facts{Routes: routes.Items, GRPCRoutes: grpc.Items, TLSRoutes: tls.Items}
 	for _, o := range objects.routeObjects() {
-		f.Routes = append(f.Routes, o.view(latest.parents(o)))
+		f.Routes = append(f.Routes, o.view(s.parents(o)))
 	}
 	for i := range gateways.Items {
-		if g := &gateways.Items[i]; latest.serves(g) {
+		if g := &gateways.Items[i]; s.serves(g) {
 			f.Gateways = append(f.Gateways, gatewayView(g))
 		}
 	}
@@ -135,33 +131,27 @@ func (s *shell) pageFacts(ctx context.Context) (view.Facts, error) {
 }
 
 // serves says whether the Gateway is of a class of this controller.
-func (s *Statuses) serves(g *gatewayv1.Gateway) bool {
-	_, ok := s.Classes[string(g.Spec.GatewayClassName)]
+func (s *shell) serves(g *gatewayv1.Gateway) bool {
+	ok := false
+	s.statuses.read(func(all *Statuses) { _, ok = all.Classes[string(g.Spec.GatewayClassName)] })
 	return ok
 }
 
 // parents are what a route is attached to, and what came of it.
-func (s *Statuses) parents(o *routeObject) []gatewayv1.RouteParentStatus {
-	name := types.NamespacedName{Namespace: o.Namespace, Name: o.Name}
-	switch o.kind {
-	case kindGRPCRoute:
-		return s.GRPCRoutes[name]
-	case kindTLSRoute:
-		return s.TLSRoutes[name]
+func (s *shell) parents(o *routeObject) []gatewayv1.RouteParentStatus {
+	r := s.statuses.route(objectRef{o.kind, nameOf(o)})
+	if r == nil {
+		return nil
 	}
-	return s.Routes[name]
+	return r.statuses()
 }
 
 // backendViews is every backend as it is now. Those of one Service and port are one.
 func (g *Gateway) backendViews() []view.Backend {
-	live := g.live.Load()
-	if live == nil {
-		return nil
-	}
 	var out []view.Backend
 	at := map[string]int{}
-	for _, b := range live.backends {
-		name := b.key.String()
+	for _, b := range g.backendList() {
+		name := b.name
 		i, ok := at[name]
 		if !ok {
 			i = len(out)

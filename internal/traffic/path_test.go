@@ -142,7 +142,7 @@ func FuzzRequest(f *testing.F) {
 		rules = append(rules, "  - matches: [{path: {value: '"+p+"'}}]\n", "  - matches: [{path: {type: Exact, value: '"+p+"'}, method: POST}]\n")
 	}
 	spec := "  rules:\n" + strings.Join(rules, "")
-	table, _ := Compile(facts(f, base, httpRoute("any", spec), httpRoute("wild", "  hostnames: ['*.test']\n"+spec), httpRoute("exact", "  hostnames: [a.test]\n"+spec)))
+	table, _ := compile(facts(f, base, httpRoute("any", spec), httpRoute("wild", "  hostnames: ['*.test']\n"+spec), httpRoute("exact", "  hostnames: [a.test]\n"+spec)))
 	f.Fuzz(func(t *testing.T, target, host, method string) {
 		u, err := url.ParseRequestURI(target)
 		if err != nil {
@@ -157,10 +157,10 @@ func FuzzRequest(f *testing.F) {
 		r.URL, r.Method = u, method
 		name := requestHost(host)
 		e := table.lookup(name, path, r)
-		if want := plainSearch(name, path, method, prefixes); e == nil || e.path != want.path || e.exact != want.exact || e.rule.route != want.route {
+		if want := plainSearch(name, path, method, prefixes); e == nil || e.path != want.path || (e.kind == exactPath) != want.exact || e.rule.route != want.route {
 			t.Fatalf("host %q path %q method %q: got %+v, want %+v", name, path, method, e, want)
 		}
-		if !e.exact {
+		if e.kind != exactPath {
 			rewritten := pathModifier{replacePrefix, "/new/"}.apply(u.EscapedPath(), e.path)
 			checkPath(t, rewritten)
 			if again, err := url.ParseRequestURI(rewritten); err != nil || again.EscapedPath() != rewritten {
@@ -204,16 +204,17 @@ func plainSearch(host, path, method string, prefixes []string) found {
 
 // BenchmarkLookup finds one of 5,000 hosts with four paths each, and a path of only slashes, which is the worst case.
 func BenchmarkLookup(b *testing.B) {
-	listener := &listenerTable{}
 	table := &Table{sockets: map[SocketKey]*socketTable{}}
-	table.socket(SocketKey{}).listeners.get("", func() *listenerTable { return listener })
+	index := &hostIndex[*pathIndex]{}
+	table.socket(SocketKey{}).listener("").hosts.Store(index)
 	hosts := make([]string, 5000)
 	for i := range hosts {
 		hosts[i] = "h" + strings.Repeat("x", i%7) + string(rune('a'+i%26)) + strings.Repeat("y", i/26) + ".test"
-		p := listener.hosts.get(hosts[i], func() *pathIndex { return &pathIndex{} })
+		plan := &routePlan{}
 		for _, path := range []string{"", "/api", "/api/v1", "/" + strings.Repeat("p", 1000)} {
-			p.add(&entry{path: path, rule: &rule{}})
+			plan.entries = append(plan.entries, &entry{kind: prefixPath, path: path, rank: rank{age: &plan.age}, rule: &rule{}})
 		}
+		index.set(hosts[i], newPathIndex([]*routePlan{plan}))
 	}
 	for _, c := range []struct{ name, path string }{{"usual", "/api/v1/items/7"}, {"slashes", strings.Repeat("/", 60<<10)}} {
 		b.Run(c.name, func(b *testing.B) {
@@ -238,6 +239,6 @@ func BenchmarkCompile(b *testing.B) {
 		f.Routes = append(f.Routes, r)
 	}
 	for b.Loop() {
-		Compile(f)
+		compile(f)
 	}
 }

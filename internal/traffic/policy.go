@@ -34,9 +34,10 @@ type policyPlan struct {
 	object              *gatewayv1.BackendTLSPolicy
 	refused, unresolved verdict
 	authorities         authorities // empty: those of the machine
-	gateways            map[types.NamespacedName]bool
-	ignored             bool // options were given
-	alternatives        []gatewayv1.SubjectAltName
+	// gateways are those that reach its Services, with the number of routes' parents by which they do.
+	gateways     map[types.NamespacedName]int
+	ignored      bool // options were given
+	alternatives []gatewayv1.SubjectAltName
 }
 
 func newPolicies(x *index) *policies {
@@ -78,7 +79,7 @@ func (p *policies) place(plan *policyPlan) {
 func (x *index) policy(o *gatewayv1.BackendTLSPolicy) *policyPlan {
 	v := &o.Spec.Validation
 	p := &policyPlan{
-		object: o, gateways: map[types.NamespacedName]bool{}, ignored: len(o.Spec.Options) > 0, alternatives: v.SubjectAltNames,
+		object: o, gateways: map[types.NamespacedName]int{}, ignored: len(o.Spec.Options) > 0, alternatives: v.SubjectAltNames,
 	}
 	if v.WellKnownCACertificates != nil {
 		if *v.WellKnownCACertificates != gatewayv1.WellKnownCACertificatesSystem {
@@ -118,18 +119,34 @@ func (p *policies) of(key BackendKey) *policyPlan {
 	return p.inForce[policyTarget{service: service}]
 }
 
-// usedBy notes that a Gateway reaches the Services of a route.
-func (p *policies) usedBy(r *routeObject, g *gatewayPlan) {
-	if len(p.all) == 0 {
-		return
+// policyUse is a Gateway that reaches a Service which a policy is about.
+type policyUse struct {
+	policy  *policyPlan
+	gateway types.NamespacedName
+}
+
+// release takes back one use.
+func (p *policyPlan) release(gateway types.NamespacedName) {
+	if p.gateways[gateway]--; p.gateways[gateway] == 0 {
+		delete(p.gateways, gateway)
 	}
+}
+
+// usedBy notes that a Gateway reaches the Services of a route.
+func (p *policies) usedBy(r *routeObject, g *gatewayPlan) []policyUse {
+	if len(p.all) == 0 {
+		return nil
+	}
+	var uses []policyUse
 	note := func(ref *gatewayv1.BackendObjectReference) {
 		name := types.NamespacedName{Namespace: r.Namespace, Name: string(ref.Name)}
 		if ref.Namespace != nil {
 			name.Namespace = string(*ref.Namespace)
 		}
 		for _, plan := range p.selecting[name] {
-			plan.gateways[nameOf(g.object)] = true
+			use := policyUse{plan, nameOf(g.object)}
+			plan.gateways[use.gateway]++
+			uses = append(uses, use)
 		}
 	}
 	for i := range r.rules {
@@ -142,20 +159,13 @@ func (p *policies) usedBy(r *routeObject, g *gatewayPlan) {
 			note(&r.streams[i].BackendRefs[j].BackendObjectReference)
 		}
 	}
-}
-
-// statuses has an entry for each policy, with one ancestor for each Gateway that uses it.
-func (p *policies) statuses() map[types.NamespacedName][]gatewayv1.PolicyAncestorStatus {
-	out := make(map[types.NamespacedName][]gatewayv1.PolicyAncestorStatus, len(p.all))
-	for _, plan := range p.all {
-		out[nameOf(plan.object)] = plan.ancestors()
-	}
-	return out
+	return uses
 }
 
 // maxAncestors is how many the API allows.
 const maxAncestors = 16
 
+// ancestors are this controller's entries of status.ancestors: one for each Gateway that uses the policy.
 func (p *policyPlan) ancestors() []gatewayv1.PolicyAncestorStatus {
 	var names []types.NamespacedName
 	for name := range p.gateways {

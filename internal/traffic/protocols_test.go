@@ -119,14 +119,15 @@ func TestMirror(t *testing.T) {
 
 func TestMirrorShare(t *testing.T) {
 	const requests = 20_000
-	l := &live{backends: []*backend{{}}}
+	to := &backendRef{live: &backend{}}
 	for _, c := range []struct {
 		m    mirror
 		want float64
 	}{{mirror{of: 20, each: 100}, .2}, {mirror{of: 1, each: 8}, .125}, {mirror{of: 100, each: 100}, 1}, {mirror{each: 100}, 0}} {
 		n := 0
 		for range requests {
-			n += len(chosenMirrors(l, []mirror{c.m}))
+			c.m.backend = to
+			n += len(chosenMirrors([]mirror{c.m}))
 		}
 		// Ten standard deviations: one false alarm in more runs than there will be.
 		if got, slack := float64(n)/requests, 10*.5/141.4; got < c.want-slack || got > c.want+slack {
@@ -218,7 +219,7 @@ func TestRetryWait(t *testing.T) {
 }
 
 func TestPatterns(t *testing.T) {
-	table, _ := Compile(facts(t, base,
+	table, _ := compile(facts(t, base,
 		httpRoute("prefix", "  rules: [{matches: [{path: {value: /a}}], backendRefs: [{name: web, port: 80}]}]\n"),
 		httpRoute("exact", "  rules: [{matches: [{path: {type: Exact, value: /a/1}}], backendRefs: [{name: web, port: 80}]}]\n"),
 		httpRoute("short", "  rules: [{matches: [{path: {type: RegularExpression, value: '/a/.*'}}], backendRefs: [{name: web, port: 80}]}]\n"),
@@ -253,7 +254,7 @@ func TestGRPCPaths(t *testing.T) {
 		return "kind: GRPCRoute\nmetadata: {name: " + name + ", namespace: shop}\nspec:\n  parentRefs: [{name: edge, namespace: infra}]\n" +
 			"  rules: [{matches: [{method: {" + match + "}}], backendRefs: [{name: web, port: 80}]}]\n"
 	}
-	table, statuses := Compile(facts(t, base, route("both", "service: shop.Cart, method: Add"), route("service", "service: shop.Cart"),
+	table, statuses := compile(facts(t, base, route("both", "service: shop.Cart, method: Add"), route("service", "service: shop.Cart"),
 		route("method", "method: Ping"), route("pattern", "type: RegularExpression, service: 'shop\\.[A-Z].*', method: List")))
 	for path, want := range map[string]string{
 		"/shop.Cart/Add": "both", "/shop.Cart/Remove": "service", "/any.Thing/Ping": "method", "/shop.Stock/List": "pattern", "/any.Thing/List": "none",
@@ -266,10 +267,10 @@ func TestGRPCPaths(t *testing.T) {
 			t.Errorf("%s: got %s, want %s", path, got, want)
 		}
 	}
-	if !table.Backends[0].H2C {
+	if !table.backends.list()[0].key.H2C {
 		t.Error("backends of a GRPCRoute are spoken to in HTTP/2")
 	}
-	if got := shorts(statuses.GRPCRoutes[types.NamespacedName{Namespace: "shop", Name: "both"}][0].Conditions); got != "Accepted=True/Accepted ResolvedRefs=True/ResolvedRefs" {
+	if got := shorts(statuses.Routes[objectRef{kindGRPCRoute, types.NamespacedName{Namespace: "shop", Name: "both"}}].statuses()[0].Conditions); got != "Accepted=True/Accepted ResolvedRefs=True/ResolvedRefs" {
 		t.Errorf("status: %s", got)
 	}
 }
@@ -308,13 +309,13 @@ func TestKindsOfRoutesApart(t *testing.T) {
 	name := func(n string) types.NamespacedName { return types.NamespacedName{Namespace: "shop", Name: n} }
 	f.Routes[0].CreationTimestamp.Time = time.Unix(1, 0)
 	f.GRPCRoutes[0].CreationTimestamp.Time = time.Unix(2, 0)
-	_, s := Compile(f)
-	if h, g := accepted(s.Routes[name("h")]), accepted(s.GRPCRoutes[name("g")]); h != "Accepted=True/Accepted" || g != "Accepted=False/NotAllowedByListeners" {
+	_, s := compile(f)
+	if h, g := accepted(s.Routes[objectRef{kindHTTPRoute, name("h")}].statuses()), accepted(s.Routes[objectRef{kindGRPCRoute, name("g")}].statuses()); h != "Accepted=True/Accepted" || g != "Accepted=False/NotAllowedByListeners" {
 		t.Errorf("older HTTPRoute: %s, %s", h, g)
 	}
 	f.GRPCRoutes[0].CreationTimestamp.Time = time.Unix(0, 0)
-	_, s = Compile(f)
-	if h, g := accepted(s.Routes[name("h")]), accepted(s.GRPCRoutes[name("g")]); g != "Accepted=True/Accepted" || h != "Accepted=False/NotAllowedByListeners" {
+	_, s = compile(f)
+	if h, g := accepted(s.Routes[objectRef{kindHTTPRoute, name("h")}].statuses()), accepted(s.Routes[objectRef{kindGRPCRoute, name("g")}].statuses()); g != "Accepted=True/Accepted" || h != "Accepted=False/NotAllowedByListeners" {
 		t.Errorf("older GRPCRoute: %s, %s", h, g)
 	}
 }

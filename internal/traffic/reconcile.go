@@ -28,8 +28,14 @@ type shell struct {
 	statuses *pending
 	// credentials are the Secrets and ConfigMaps that certificates are in.
 	credentials cache.Cache
-	// network is where Gateways listen. It is the table reconciler's alone, of which there is one.
-	network NetworkFacts
+	// changed collects what the next table has to take in.
+	changed changedSet
+	// What follows is the table reconciler's alone, of which there is one: where Gateways listen, what was compiled last,
+	// and whether that is to be compiled as a whole.
+	network  NetworkFacts
+	compiled *Compiled
+	outdated bool
+	reopen   time.Time // when to try ports again that could not be opened
 }
 
 // shared lists without copying: nothing here changes what it reads.
@@ -37,30 +43,68 @@ const shared = client.UnsafeDisableDeepCopy
 
 func (s *shell) tableReconciler() reconcile.TypedReconciler[tableRequest] {
 	return reconcile.TypedFunc[tableRequest](func(ctx context.Context, _ tableRequest) (reconcile.Result, error) {
-		facts, err := s.gather(ctx)
-		if err != nil {
+		changed := s.changed.take()
+		if len(s.network.Closed) > 0 && !time.Now().Before(s.reopen) {
+			changed.whole = true
+		}
+		if err := s.updateTable(ctx, changed); err != nil {
+			s.changed.addAll(changed)
 			return reconcile.Result{}, err
 		}
-		table, statuses := Compile(facts)
-		// What cannot be opened is known only now, and belongs into the statuses.
-		closed := s.gateway.sockets.prepare(table)
-		if !maps.Equal(closed, s.network.Closed) {
-			s.network.Closed = closed
-			facts.Network = s.network
-			table, statuses = Compile(facts)
-		}
-		if err := s.gateway.install(table, s.findAddresses(ctx)); err != nil {
-			return reconcile.Result{}, fmt.Errorf("installing routes: %w", err)
-		}
-		s.gateway.sockets.serve()
-		s.gateway.sockets.prune(table)
-		s.network.Given = statuses.Given
-		s.statuses.publish(statuses)
-		if len(closed) > 0 { // nothing tells when a port becomes free
-			return reconcile.Result{RequeueAfter: reopenDelay}, nil
+		if len(s.network.Closed) > 0 { // nothing tells when a port becomes free
+			return reconcile.Result{RequeueAfter: max(time.Until(s.reopen), time.Millisecond)}, nil
 		}
 		return reconcile.Result{}, nil
 	})
+}
+
+// updateTable brings what changed to the data plane and the statuses: by itself where that is all it touches, else by
+// compiling everything again.
+func (s *shell) updateTable(ctx context.Context, changed changedObjects) error {
+	if s.compiled != nil && !changed.whole && !s.outdated {
+		ch, ok, err := s.gatherChanges(ctx, changed)
+		if err != nil {
+			return err
+		}
+		if ok && s.compiled.apply(ch) {
+			return s.put(ctx)
+		}
+	}
+	return s.compileAll(ctx)
+}
+
+func (s *shell) compileAll(ctx context.Context) error {
+	s.outdated = true // until all went well
+	facts, err := s.gather(ctx)
+	if err != nil {
+		return err
+	}
+	s.compiled = Compile(facts, s.compiled)
+	// What cannot be opened is known only now, and belongs into the statuses.
+	if closed := s.gateway.sockets.prepare(s.compiled.Table); !maps.Equal(closed, s.network.Closed) {
+		s.network.Closed = closed
+		facts.Network = s.network
+		s.compiled = Compile(facts, s.compiled)
+	}
+	s.reopen = time.Now().Add(reopenDelay)
+	s.network.Given = s.compiled.Statuses.Given
+	if err := s.put(ctx); err != nil {
+		return err
+	}
+	s.gateway.sockets.serve()
+	s.gateway.sockets.prune(s.compiled.Table)
+	s.outdated = false
+	return nil
+}
+
+// put installs what was compiled, and then lets the statuses say so.
+func (s *shell) put(ctx context.Context) error {
+	if err := s.gateway.install(s.compiled.Table, s.findAddresses(ctx)); err != nil {
+		s.outdated = true
+		return fmt.Errorf("installing routes: %w", err)
+	}
+	s.statuses.publish(s.compiled.Statuses)
+	return nil
 }
 
 // reopenDelay is how long to wait before a port that could not be opened is tried again.

@@ -25,28 +25,42 @@ type routeObject struct {
 func (f *Facts) routeObjects() []*routeObject {
 	list := make([]*routeObject, 0, len(f.Routes)+len(f.GRPCRoutes)+len(f.TLSRoutes))
 	for i := range f.Routes {
-		r := &f.Routes[i]
-		list = append(list, &routeObject{
-			ObjectMeta: &r.ObjectMeta, kind: kindHTTPRoute, common: &r.Spec.CommonRouteSpec, hostnames: r.Spec.Hostnames, rules: r.Spec.Rules,
-		})
+		list = append(list, httpObject(&f.Routes[i]))
 	}
 	for i := range f.GRPCRoutes {
-		r := &f.GRPCRoutes[i]
-		list = append(list, &routeObject{
-			ObjectMeta: &r.ObjectMeta, kind: kindGRPCRoute, common: &r.Spec.CommonRouteSpec, hostnames: r.Spec.Hostnames, rules: httpRules(r.Spec.Rules),
-		})
+		list = append(list, grpcObject(&f.GRPCRoutes[i]))
 	}
 	for i := range f.TLSRoutes {
-		r := &f.TLSRoutes[i]
-		list = append(list, &routeObject{
-			ObjectMeta: &r.ObjectMeta, kind: kindTLSRoute, common: &r.Spec.CommonRouteSpec, hostnames: r.Spec.Hostnames, streams: r.Spec.Rules,
-		})
+		list = append(list, tlsObject(&f.TLSRoutes[i]))
 	}
+	sortRoutes(list)
+	return list
+}
+
+// sortRoutes puts the oldest first.
+func sortRoutes(list []*routeObject) {
 	slices.SortStableFunc(list, func(a, b *routeObject) int {
 		return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time),
 			cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name), cmp.Compare(a.kind, b.kind))
 	})
-	return list
+}
+
+func httpObject(r *gatewayv1.HTTPRoute) *routeObject {
+	return &routeObject{
+		ObjectMeta: &r.ObjectMeta, kind: kindHTTPRoute, common: &r.Spec.CommonRouteSpec, hostnames: r.Spec.Hostnames, rules: r.Spec.Rules,
+	}
+}
+
+func grpcObject(r *gatewayv1.GRPCRoute) *routeObject {
+	return &routeObject{
+		ObjectMeta: &r.ObjectMeta, kind: kindGRPCRoute, common: &r.Spec.CommonRouteSpec, hostnames: r.Spec.Hostnames, rules: httpRules(r.Spec.Rules),
+	}
+}
+
+func tlsObject(r *gatewayv1.TLSRoute) *routeObject {
+	return &routeObject{
+		ObjectMeta: &r.ObjectMeta, kind: kindTLSRoute, common: &r.Spec.CommonRouteSpec, hostnames: r.Spec.Hostnames, streams: r.Spec.Rules,
+	}
 }
 
 // httpRules writes the rules of a GRPCRoute as those of an HTTPRoute: a call is a POST to /service/method.

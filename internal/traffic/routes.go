@@ -3,6 +3,7 @@ package traffic
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -10,12 +11,14 @@ import (
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 )
 
-// routePlan is a route and what was decided about its rules. Gateways that show backends different certificates see it
+// routePlan is what was decided about the rules of a route. Gateways that show backends different certificates see it
 // differently; all others see the same.
 type routePlan struct {
-	object  *routeObject
-	entries []*entry
-	stream  *streamRule // of a TLSRoute
+	age        age
+	generation int64
+	rules      int // how many the route has
+	entries    []*entry
+	stream     *streamRule // of a TLSRoute
 	// dropped and failing are rules that are not served as written, each with the fields that are the reason. Requests
 	// to a failing one are answered 500; a dropped one is as if it were not there.
 	dropped, failing []string
@@ -23,6 +26,64 @@ type routePlan struct {
 	ignored []string
 	// unresolved is the reason of the first backend that cannot be used, and every message.
 	unresolved verdict
+
+	// services are those the route refers to; series and backends what it uses.
+	services []types.NamespacedName
+	series   []*series
+	backends []*backendRef
+}
+
+// asksHeaders says that some match looks at header fields.
+func (r *routePlan) asksHeaders() bool {
+	return slices.ContainsFunc(r.entries, func(e *entry) bool { return len(e.headers) > 0 })
+}
+
+// routeState is what became of a route: which parents it has and where it is attached. It does not change.
+type routeState struct {
+	parents []routeParentState
+	// gateways are those of its parents, and plans what it is to each.
+	gateways []*gatewayPlan
+	plans    []*routePlan
+	bindings []binding
+	places   []placedPlan
+	policies []policyUse
+	// crossed says that a listener refused it because of a route of another kind.
+	crossed bool
+}
+
+// routeParentState is a parent of a route; refused is why it is not attached there.
+type routeParentState struct {
+	ref     gatewayv1.ParentReference
+	plan    *routePlan
+	refused verdict
+}
+
+type placedPlan struct {
+	place place
+	plan  *routePlan
+}
+
+// statuses are this controller's entries of the route's status.parents.
+func (r *routeState) statuses() []gatewayv1.RouteParentStatus {
+	var parents []gatewayv1.RouteParentStatus
+	for _, p := range r.parents {
+		parents = append(parents, gatewayv1.RouteParentStatus{
+			ParentRef: p.ref, ControllerName: ControllerName, Conditions: p.plan.conditions(p.refused),
+		})
+	}
+	return parents
+}
+
+// refersTo says whether a rule names one of the Services.
+func (r *routeState) refersTo(services map[types.NamespacedName]bool) bool {
+	for _, p := range r.plans {
+		for _, name := range p.services {
+			if services[name] {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // routeParent is what a route attaches to: a Gateway's own listeners, or those of a ListenerSet.
@@ -38,51 +99,100 @@ type place struct {
 	host  string
 }
 
-// addRoute attaches a route to the listeners its parents name, and returns the status of each parent of ours.
-func (c *compiler) addRoute(object *routeObject) []gatewayv1.RouteParentStatus {
-	var parents []gatewayv1.RouteParentStatus
-	plans := map[*clientCertificate]*routePlan{}
-	attached := map[place]bool{}
+// addRoute attaches a route to the listeners its parents name.
+func (c *compiler) addRoute(object *routeObject) *routeState {
+	s := &routeState{}
 	for _, ref := range object.common.ParentRefs {
 		p := c.parent(object, ref)
 		if p == nil {
 			continue
 		}
-		r := plans[p.gateway.client]
-		if r == nil {
-			r = c.route(object, p.gateway)
-			plans[p.gateway.client] = r
-		}
-		c.policies.usedBy(object, p.gateway)
-		bindings, refused := c.bind(p, ref, object)
+		plan := c.planFor(s, object, p.gateway)
+		s.policies = append(s.policies, c.policies.usedBy(object, p.gateway)...)
+		bindings, refused := c.bind(p, ref, object, s)
 		for _, b := range bindings {
-			c.attachTo(r, b, attached)
+			c.attachTo(s, plan, b, object.kind)
 		}
-		parents = append(parents, gatewayv1.RouteParentStatus{
-			ParentRef: ref, ControllerName: ControllerName, Conditions: r.conditions(refused),
-		})
+		c.touched.gateways[p.gateway] = true
+		s.parents = append(s.parents, routeParentState{ref: ref, plan: plan, refused: refused})
 	}
-	return parents
+	for _, use := range s.policies {
+		c.touched.policies[use.policy] = true
+	}
+	ref := objectRef{object.kind, nameOf(object)}
+	c.routes[ref], c.touched.routes[ref] = s, s
+	return s
 }
 
-func (c *compiler) attachTo(r *routePlan, b binding, attached map[place]bool) {
-	if !r.invalid() {
-		b.listener.attached++
+// planFor is what a route is to a Gateway: the same as to another one with the same client certificate.
+func (c *compiler) planFor(s *routeState, object *routeObject, g *gatewayPlan) *routePlan {
+	for i, other := range s.gateways {
+		if other == g {
+			return s.plans[i]
+		}
 	}
-	b.listener.hosts[r.object.kind] = append(b.listener.hosts[r.object.kind], b.hosts...)
+	var plan *routePlan
+	for i, other := range s.gateways {
+		if other.client == g.client {
+			plan = s.plans[i]
+		}
+	}
+	if plan == nil {
+		plan = c.route(object, g)
+	}
+	s.gateways, s.plans = append(s.gateways, g), append(s.plans, plan)
+	return plan
+}
+
+func (c *compiler) attachTo(s *routeState, plan *routePlan, b binding, kind string) {
+	b.counted = !plan.invalid()
+	b.listener.attach(kind, b)
+	s.bindings = append(s.bindings, b)
 	for _, table := range b.listener.tables {
 		for _, host := range b.hosts {
-			p := place{table, host}
-			if attached[p] {
+			at := place{table, host}
+			if slices.ContainsFunc(s.places, func(p placedPlan) bool { return p.place == at }) {
 				continue
 			}
-			attached[p] = true
-			if r.stream != nil {
-				table.streams.get(host, func() *streamRule { return r.stream }) // the oldest route has precedence
-				continue
-			}
-			c.attach(table, host, r.entries)
+			s.places = append(s.places, placedPlan{at, plan})
+			change := c.touchPlace(at)
+			change.added = append(change.added, plan)
 		}
+	}
+}
+
+func (c *compiler) touchPlace(p place) *placeChange {
+	change := c.touched.places[p]
+	if change == nil {
+		change = &placeChange{}
+		c.touched.places[p] = change
+	}
+	return change
+}
+
+// removeRoute takes back what addRoute did. What only this route used is let go of when all is read, because another
+// version of the route may use it.
+func (c *compiler) removeRoute(ref objectRef, r *routeState) {
+	delete(c.routes, ref)
+	c.touched.routes[ref] = nil
+	for i, p := range r.plans {
+		if !slices.Contains(r.plans[:i], p) {
+			c.touched.released = append(c.touched.released, p)
+		}
+	}
+	for _, b := range r.bindings {
+		b.listener.detach(ref.kind, b)
+	}
+	for _, at := range r.places {
+		change := c.touchPlace(at.place)
+		change.removed = append(change.removed, at.plan)
+	}
+	for _, g := range r.gateways {
+		c.touched.gateways[g] = true
+	}
+	for _, use := range r.policies {
+		use.policy.release(use.gateway)
+		c.touched.policies[use.policy] = true
 	}
 }
 
@@ -116,10 +226,11 @@ func (c *compiler) parent(r *routeObject, ref gatewayv1.ParentReference) *routeP
 type binding struct {
 	listener *listenerPlan
 	hosts    []string
+	counted  bool // among the listener's attached routes
 }
 
 // bind finds the listeners a parent reference attaches a route to. The verdict is of the listener that came closest.
-func (c *compiler) bind(p *routeParent, ref gatewayv1.ParentReference, r *routeObject) ([]binding, verdict) {
+func (c *compiler) bind(p *routeParent, ref gatewayv1.ParentReference, r *routeObject, s *routeState) ([]binding, verdict) {
 	if v := p.gateway.notServed(); !v.ok() {
 		return nil, verdict{string(gatewayv1.RouteReasonPending), fmt.Sprintf("Gateway %q is not served: see its status.", nameOf(p.gateway.object))}
 	}
@@ -137,11 +248,12 @@ func (c *compiler) bind(p *routeParent, ref gatewayv1.ParentReference, r *routeO
 		allowed = true
 		hosts := commonHosts(l.hostname, r.hostnames)
 		if host := l.crossed(r.kind, hosts); host != "" {
-			crossed = host
+			crossed, s.crossed = host, true
+			l.disputed = append(l.disputed, hosts...)
 			continue
 		}
 		if len(hosts) > 0 {
-			bindings = append(bindings, binding{l, hosts})
+			bindings = append(bindings, binding{listener: l, hosts: hosts})
 		}
 	}
 	if len(bindings) > 0 {
@@ -175,6 +287,34 @@ func refusal(kind string, ref gatewayv1.ParentReference, r *routeObject, named, 
 	}
 }
 
+// attach notes a route's host names.
+func (l *listenerPlan) attach(kind string, b binding) {
+	if b.counted {
+		l.attached++
+	}
+	hosts := l.hosts[kind]
+	if hosts == nil {
+		hosts = map[string]int{}
+		l.hosts[kind] = hosts
+	}
+	for _, h := range b.hosts {
+		hosts[h]++
+	}
+}
+
+// detach takes back attach.
+func (l *listenerPlan) detach(kind string, b binding) {
+	if b.counted {
+		l.attached--
+	}
+	hosts := l.hosts[kind]
+	for _, h := range b.hosts {
+		if hosts[h]--; hosts[h] == 0 {
+			delete(hosts, h)
+		}
+	}
+}
+
 // crossed is the first of the host names that a route of another kind has on this listener. The API wants HTTPRoutes and
 // GRPCRoutes apart: see GRPCRouteSpec.hostnames.
 func (l *listenerPlan) crossed(kind string, hosts []string) string {
@@ -183,15 +323,55 @@ func (l *listenerPlan) crossed(kind string, hosts []string) string {
 			continue
 		}
 		for _, host := range hosts {
-			if slices.ContainsFunc(theirs, func(h string) bool { return covers(h, host) || covers(host, h) }) {
-				if host == "" {
-					return "*"
-				}
-				return host
+			if !meets(theirs, host) {
+				continue
 			}
+			if host == "" {
+				return "*"
+			}
+			return host
 		}
 	}
 	return ""
+}
+
+// meets says whether a host name and one of those given have a name in common.
+func meets(hosts map[string]int, host string) bool {
+	if len(hosts) == 0 {
+		return false
+	}
+	if host == "" || hosts[host] > 0 || hosts[""] > 0 {
+		return true
+	}
+	for i := 1; i < len(host); i++ {
+		if host[i] == '.' && hosts["*"+host[i:]] > 0 {
+			return true
+		}
+	}
+	if !strings.HasPrefix(host, "*.") {
+		return false
+	}
+	for h := range hosts {
+		if covers(host, h) {
+			return true
+		}
+	}
+	return false
+}
+
+// disputed says whether a route has a host name that some route was refused for, so that its coming or going may matter
+// to that route.
+func (r *routeState) disputed() bool {
+	for _, b := range r.bindings {
+		for _, d := range b.listener.disputed {
+			for _, h := range b.hosts {
+				if covers(d, h) || covers(h, d) {
+					return true
+				}
+			}
+		}
+	}
+	return r.crossed
 }
 
 // commonHosts is where a listener and a route meet: the more specific name of each pair that covers the other. "" is
@@ -223,63 +403,66 @@ func covers(a, b string) bool {
 
 // route compiles the rules of a route as a Gateway sees them.
 func (c *compiler) route(object *routeObject, g *gatewayPlan) *routePlan {
-	r := &routePlan{object: object}
+	name := nameOf(object).String()
+	r := &routePlan{
+		age: age{object.CreationTimestamp.Time, name}, generation: object.Generation, rules: len(object.rules) + len(object.streams),
+	}
 	if s := object.common.UseDefaultGateways; s != "" && s != gatewayv1.GatewayDefaultScopeNone {
 		r.ignored = append(r.ignored, "spec.useDefaultGateways")
 	}
+	b := &ruleBuilder{compiler: c, object: object, gateway: g, plan: r}
 	if object.kind == kindTLSRoute {
-		c.streamRules(r, g)
+		b.streamRules()
 		return r
 	}
-	name := nameOf(object).String()
 	for i := range object.rules {
-		spec := &object.rules[i]
-		field := fmt.Sprintf("rules[%d]", i)
-		entries, bad := compileMatches(field, spec.Matches)
-		if bad != "" {
-			r.dropped = append(r.dropped, bad)
-			continue
-		}
-		b := &ruleBuilder{compiler: c, object: object, gateway: g, route: name}
-		compiled := b.rule(field, spec)
-		if compiled.fail != "" {
-			r.failing = append(r.failing, compiled.fail)
-		}
-		r.unresolve(b.unresolved)
-		r.ignored = append(r.ignored, ignoredRuleFields(field, spec)...)
-		for n, e := range entries {
-			e.rule = compiled
-			e.rank = rank{created: object.CreationTimestamp.Time, route: name, rule: i, match: n}
-		}
-		r.entries = append(r.entries, entries...)
+		b.httpRule(i, &object.rules[i])
 	}
+	r.entries = slices.Clip(r.entries)
 	return r
 }
 
+// httpRule compiles a rule of a route and its matches.
+func (b *ruleBuilder) httpRule(i int, spec *gatewayv1.HTTPRouteRule) {
+	r := b.plan
+	field := "rules[" + strconv.Itoa(i) + "]"
+	entries, bad := compileMatches(field, spec.Matches)
+	if bad != "" {
+		r.dropped = append(r.dropped, bad)
+		return
+	}
+	compiled := b.rule(field, spec)
+	if compiled.fail != "" {
+		r.failing = append(r.failing, compiled.fail)
+	}
+	r.ignored = append(r.ignored, ignoredRuleFields(field, spec)...)
+	for n, e := range entries {
+		e.rule = compiled
+		e.rank = rank{age: &r.age, rule: int32(i), match: int32(n)}
+	}
+	r.entries = append(r.entries, entries...)
+}
+
 // streamRules compiles a TLSRoute, which has one rule.
-func (c *compiler) streamRules(r *routePlan, g *gatewayPlan) {
-	name := nameOf(r.object).String()
-	b := &ruleBuilder{compiler: c, object: r.object, gateway: g, route: name}
+func (b *ruleBuilder) streamRules() {
+	r := b.plan
 	spec := &gatewayv1.HTTPRouteRule{}
-	if len(r.object.streams) > 0 {
-		for _, ref := range r.object.streams[0].BackendRefs {
+	if len(b.object.streams) > 0 {
+		for _, ref := range b.object.streams[0].BackendRefs {
 			spec.BackendRefs = append(spec.BackendRefs, gatewayv1.HTTPBackendRef{BackendRef: ref})
 		}
 	}
-	r.stream = &streamRule{route: name, rule: b.rule("rules[0]", spec)}
-	r.unresolve(b.unresolved)
-	for i := 1; i < len(r.object.streams); i++ {
+	r.stream = &streamRule{route: r.age.route, rule: b.rule("rules[0]", spec)}
+	for i := 1; i < len(b.object.streams); i++ {
 		r.dropped = append(r.dropped, fmt.Sprintf("rules[%d]: a TLSRoute has one rule", i))
 	}
 }
 
-func (r *routePlan) unresolve(list []verdict) {
-	for _, v := range list {
-		if r.unresolved.ok() {
-			r.unresolved = v
-		} else {
-			r.unresolved.message += "; " + v.message
-		}
+func (r *routePlan) unresolve(v verdict) {
+	if r.unresolved.ok() {
+		r.unresolved = v
+	} else {
+		r.unresolved.message += "; " + v.message
 	}
 }
 
@@ -293,7 +476,7 @@ func ignoredRuleFields(field string, spec *gatewayv1.HTTPRouteRule) []string {
 // invalid says that no rule is served as written.
 func (r *routePlan) invalid() bool {
 	bad := len(r.dropped) + len(r.failing)
-	return bad > 0 && bad == len(r.object.rules)+len(r.object.streams)
+	return bad > 0 && bad == r.rules
 }
 
 func (r *routePlan) conditions(refused verdict) []metav1.Condition {
@@ -306,14 +489,14 @@ func (r *routePlan) conditions(refused verdict) []metav1.Condition {
 		well.message += " Without effect, because not supported: " + strings.Join(r.ignored, ", ") + "."
 	}
 	conditions := []metav1.Condition{
-		condition(string(gatewayv1.RouteConditionAccepted), r.object.Generation, refused, well),
-		condition(string(gatewayv1.RouteConditionResolvedRefs), r.object.Generation, r.unresolved,
+		condition(string(gatewayv1.RouteConditionAccepted), r.generation, refused, well),
+		condition(string(gatewayv1.RouteConditionResolvedRefs), r.generation, r.unresolved,
 			verdict{string(gatewayv1.RouteReasonResolvedRefs), "All references are resolved."}),
 	}
 	if refused.ok() && bad != "" {
 		conditions = append(conditions, metav1.Condition{
 			Type: string(gatewayv1.RouteConditionPartiallyInvalid), Status: metav1.ConditionTrue,
-			ObservedGeneration: r.object.Generation, Reason: string(gatewayv1.RouteReasonUnsupportedValue),
+			ObservedGeneration: r.generation, Reason: string(gatewayv1.RouteReasonUnsupportedValue),
 			Message: "Dropped Rule: " + bad + ".",
 		})
 	}

@@ -1,9 +1,12 @@
 package traffic
 
 import (
+	"crypto/tls"
 	"fmt"
 	"net/http"
 	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -18,7 +21,7 @@ func compileMatches(field string, matches []gatewayv1.HTTPRouteMatch) (entries [
 		matches = []gatewayv1.HTTPRouteMatch{{}}
 	}
 	for i := range matches {
-		e, bad := compileMatch(fmt.Sprintf("%s.matches[%d]", field, i), &matches[i])
+		e, bad := compileMatch(field+".matches["+strconv.Itoa(i)+"]", &matches[i])
 		if bad != "" {
 			return nil, bad
 		}
@@ -92,7 +95,7 @@ func (e *entry) setPath(field string, m *gatewayv1.HTTPPathMatch) string {
 	}
 	if kind == gatewayv1.PathMatchRegularExpression {
 		var bad string
-		e.path = value
+		e.kind, e.path = patternPath, value
 		e.pattern, bad = compilePattern(field+".value", value)
 		return bad
 	}
@@ -102,9 +105,9 @@ func (e *entry) setPath(field string, m *gatewayv1.HTTPPathMatch) string {
 	}
 	switch kind {
 	case gatewayv1.PathMatchExact:
-		e.exact, e.path = true, decoded
+		e.kind, e.path = exactPath, decoded
 	case gatewayv1.PathMatchPathPrefix:
-		e.path = strings.TrimSuffix(decoded, "/")
+		e.kind, e.path = prefixPath, strings.TrimSuffix(decoded, "/")
 	default:
 		return unsupported(field+".type", string(kind))
 	}
@@ -120,15 +123,20 @@ type ruleBuilder struct {
 	*compiler
 	object  *routeObject
 	gateway *gatewayPlan
-	route   string // "namespace/name"
-	// unresolved are the backends that cannot be used.
-	unresolved []verdict
+	plan    *routePlan
+}
+
+// series is the counters of the route and a backend of it.
+func (b *ruleBuilder) series(backend string) *series {
+	s := b.seriesOf(b.plan.age.route, backend)
+	b.plan.series = append(b.plan.series, s)
+	return s
 }
 
 // rule compiles what happens to requests that match. Its backends that cannot be used keep their share of the requests,
 // which is answered 500.
 func (b *ruleBuilder) rule(field string, spec *gatewayv1.HTTPRouteRule) *rule {
-	r := &rule{route: b.route, series: b.seriesOf(b.route, "")}
+	r := &rule{route: b.plan.age.route, series: b.series(""), raw: &lazyRawRule{}}
 	set, bad := compileFilters(field+".filters", spec.Filters)
 	if bad == "" {
 		bad = prefixNeeded(field, set, spec.Matches)
@@ -140,8 +148,9 @@ func (b *ruleBuilder) rule(field string, spec *gatewayv1.HTTPRouteRule) *rule {
 		}
 	}
 	r.mirrors = b.mirrors(field+".filters", set.mirrors)
+	r.targets = make([]target, 0, len(spec.BackendRefs))
 	for i := range spec.BackendRefs {
-		t := b.target(fmt.Sprintf("%s.backendRefs[%d]", field, i), &spec.BackendRefs[i])
+		t := b.target(field+".backendRefs["+strconv.Itoa(i)+"]", &spec.BackendRefs[i])
 		if set.redirect != nil || t.weight == 0 {
 			continue
 		}
@@ -201,29 +210,29 @@ func (b *ruleBuilder) target(field string, ref *gatewayv1.HTTPBackendRef) target
 	if v.ok() && bad != "" {
 		v = verdict{string(gatewayv1.RouteReasonUnsupportedValue), bad}
 	}
-	t.series = b.seriesOf(b.route, key.String())
+	name := key.String()
+	t.series = b.series(name)
 	if !v.ok() {
-		b.unresolved = append(b.unresolved, v)
+		b.plan.unresolve(v)
 		t.fail = v.message
 		return t
 	}
-	t.backend, t.fail = b.reach(field, key)
+	t.backend, t.fail = b.reach(field, name, key)
 	return t
 }
 
-// reach is the number of a backend, with the TLS its policy asks for, or why that cannot be had.
-func (b *ruleBuilder) reach(field string, key BackendKey) (backend int, fail string) {
-	p := b.policies.of(key)
-	if p == nil {
-		return b.backend(key), ""
+// reach is a backend, with the TLS its policy asks for, or why that cannot be had.
+func (b *ruleBuilder) reach(field, name string, key BackendKey) (ref *backendRef, fail string) {
+	var upstream *tls.Config
+	if p := b.policies.of(key); p != nil {
+		if !p.refused.ok() {
+			return nil, fmt.Sprintf("%s: BackendTLSPolicy %q is not valid: see its status", field, nameOf(p.object))
+		}
+		key.TLS, upstream = p.upstream(b.gateway.client)
 	}
-	if !p.refused.ok() {
-		return 0, fmt.Sprintf("%s: BackendTLSPolicy %q is not valid: see its status", field, nameOf(p.object))
-	}
-	id, config := p.upstream(b.gateway.client)
-	key.TLS = id
-	b.table.upstream[id] = config
-	return b.backend(key), ""
+	ref = b.backend(key, name, upstream)
+	b.plan.backends = append(b.plan.backends, ref)
+	return ref, ""
 }
 
 // resolve finds the port of the Service that a reference names. The key names it as well as it can be where the
@@ -241,6 +250,9 @@ func (b *ruleBuilder) resolve(field string, ref *gatewayv1.BackendObjectReferenc
 	if ref.Group != nil && *ref.Group != "" || ref.Kind != nil && *ref.Kind != kindService {
 		return key, verdict{string(gatewayv1.RouteReasonInvalidKind), field + " is not a Service"}
 	}
+	if !slices.Contains(b.plan.services, name) {
+		b.plan.services = append(b.plan.services, name)
+	}
 	if !b.granted(b.object.kind, own, reference{kindService, name}) {
 		return key, verdict{
 			string(gatewayv1.RouteReasonRefNotPermitted),
@@ -255,14 +267,14 @@ func (b *ruleBuilder) resolve(field string, ref *gatewayv1.BackendObjectReferenc
 }
 
 // setPort takes name and protocol from the port of the Service. The protocol of a stream is nobody's business.
-func (b *ruleBuilder) setPort(k *BackendKey, field string, service *corev1.Service) verdict {
-	if service.Spec.Type == corev1.ServiceTypeExternalName {
+func (b *ruleBuilder) setPort(k *BackendKey, field string, service *serviceFacts) verdict {
+	if service.external {
 		return verdict{
 			string(gatewayv1.RouteReasonUnsupportedValue),
-			fmt.Sprintf("%s: Service %q is of type ExternalName, which is not supported", field, nameOf(service)),
+			fmt.Sprintf("%s: Service %q is of type ExternalName, which is not supported", field, service.name),
 		}
 	}
-	for _, p := range service.Spec.Ports {
+	for _, p := range service.ports {
 		if p.Port != k.Port || p.Protocol != "" && p.Protocol != corev1.ProtocolTCP {
 			continue
 		}
@@ -270,14 +282,14 @@ func (b *ruleBuilder) setPort(k *BackendKey, field string, service *corev1.Servi
 		if b.object.kind != kindTLSRoute && !b.setProtocol(k, deref(p.AppProtocol, "")) {
 			return verdict{
 				string(gatewayv1.RouteReasonUnsupportedProtocol),
-				fmt.Sprintf("%s: appProtocol %q of Service %q is not supported", field, *p.AppProtocol, nameOf(service)),
+				fmt.Sprintf("%s: appProtocol %q of Service %q is not supported", field, *p.AppProtocol, service.name),
 			}
 		}
 		return verdict{}
 	}
 	return verdict{
 		string(gatewayv1.RouteReasonBackendNotFound),
-		fmt.Sprintf("%s: Service %q has no TCP port %d", field, nameOf(service), k.Port),
+		fmt.Sprintf("%s: Service %q has no TCP port %d", field, service.name, k.Port),
 	}
 }
 
@@ -296,4 +308,6 @@ func (b *ruleBuilder) setProtocol(k *BackendKey, app string) bool {
 }
 
 // String is "namespace/service:port".
-func (k BackendKey) String() string { return fmt.Sprintf("%s/%s:%d", k.Namespace, k.Service, k.Port) }
+func (k BackendKey) String() string {
+	return k.Namespace + "/" + k.Service + ":" + strconv.Itoa(int(k.Port))
+}

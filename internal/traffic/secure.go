@@ -19,7 +19,7 @@ var (
 )
 
 // secure takes a connection that begins with TLS to the listener whose host name the client asks for.
-func (o *socket) secure(conn net.Conn, l *live, table *socketTable) {
+func (o *socket) secure(conn net.Conn, table *socketTable) {
 	if err := conn.SetDeadline(time.Now().Add(readHeaderTimeout)); err != nil {
 		_ = conn.Close()
 		return
@@ -33,7 +33,7 @@ func (o *socket) secure(conn net.Conn, l *live, table *socketTable) {
 		}
 		if at := table.find(serverName(name)); at != nil && at.passthrough {
 			_ = conn.SetDeadline(time.Time{})
-			o.stream(conn, hello, l, at, name)
+			o.stream(conn, hello, at, name)
 			return
 		}
 		read = hello
@@ -73,11 +73,10 @@ func (c *secureConn) Read(p []byte) (int, error) {
 // was replaced is shown to the next client.
 func (o *socket) terminate(conn *secureConn, table *socketTable) {
 	var at *listenerTable
-	var l *live
 	secured := tls.Server(conn, &tls.Config{
 		MinVersion: tls.VersionTLS12,
 		GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
-			l = o.gateway.live.Load()
+			l := o.gateway.live.Load()
 			if newest := l.table.sockets[o.key]; newest != nil {
 				table = newest
 			}
@@ -100,7 +99,7 @@ func (o *socket) terminate(conn *secureConn, table *socketTable) {
 	}
 	_ = conn.SetDeadline(time.Time{})
 	if at.stream {
-		o.stream(secured, nil, l, at, secured.ConnectionState().ServerName)
+		o.stream(secured, nil, at, secured.ConnectionState().ServerName)
 		return
 	}
 	o.deliver(secured)

@@ -150,7 +150,7 @@ func (s *secured) apply(documents ...string) {
 	s.t.Helper()
 	f := facts(s.t, documents...)
 	f.Network = s.facts
-	table, statuses := Compile(f)
+	table, statuses := compile(f)
 	s.closed = s.gateway.sockets.prepare(table)
 	if err := s.gateway.install(table, s.find); err != nil {
 		s.t.Fatal(err)

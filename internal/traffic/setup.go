@@ -126,19 +126,19 @@ func (s *shell) addTable(m ctrl.Manager) error {
 		return err
 	}
 	for _, watch := range []source.TypedSource[tableRequest]{
-		watchForTable(m, &gatewayv1.GatewayClass{}, specChanged[*gatewayv1.GatewayClass]()),
-		watchForTable(m, &gatewayv1.Gateway{}, specChanged[*gatewayv1.Gateway]()),
-		watchForTable(m, &gatewayv1.ListenerSet{}, specChanged[*gatewayv1.ListenerSet]()),
-		watchForTable(m, &gatewayv1.HTTPRoute{}, specChanged[*gatewayv1.HTTPRoute]()),
-		watchForTable(m, &gatewayv1.GRPCRoute{}, specChanged[*gatewayv1.GRPCRoute]()),
-		watchForTable(m, &gatewayv1.TLSRoute{}, specChanged[*gatewayv1.TLSRoute]()),
-		watchForTable(m, &gatewayv1.BackendTLSPolicy{}, specChanged[*gatewayv1.BackendTLSPolicy]()),
-		watchForTable(m, &gatewayv1beta1.ReferenceGrant{}, specChanged[*gatewayv1beta1.ReferenceGrant]()),
+		watchForTable(m, &gatewayv1.GatewayClass{}, s.any, specChanged[*gatewayv1.GatewayClass]()),
+		watchForTable(m, &gatewayv1.Gateway{}, s.any, specChanged[*gatewayv1.Gateway]()),
+		watchForTable(m, &gatewayv1.ListenerSet{}, s.any, specChanged[*gatewayv1.ListenerSet]()),
+		watchForTable(m, &gatewayv1.HTTPRoute{}, s.one(kindHTTPRoute), specChanged[*gatewayv1.HTTPRoute]()),
+		watchForTable(m, &gatewayv1.GRPCRoute{}, s.one(kindGRPCRoute), specChanged[*gatewayv1.GRPCRoute]()),
+		watchForTable(m, &gatewayv1.TLSRoute{}, s.one(kindTLSRoute), specChanged[*gatewayv1.TLSRoute]()),
+		watchForTable(m, &gatewayv1.BackendTLSPolicy{}, s.any, specChanged[*gatewayv1.BackendTLSPolicy]()),
+		watchForTable(m, &gatewayv1beta1.ReferenceGrant{}, s.any, specChanged[*gatewayv1beta1.ReferenceGrant]()),
 		// A Service has no generation; its status changes seldom.
-		watchForTable(m, &corev1.Service{}, predicate.TypedFuncs[*corev1.Service]{}),
-		watchForTable(m, &corev1.Namespace{}, predicate.TypedLabelChangedPredicate[*corev1.Namespace]{}),
-		watchIn(s.credentials, &corev1.Secret{}),
-		watchIn(s.credentials, &corev1.ConfigMap{}),
+		watchForTable(m, &corev1.Service{}, s.one(kindService), predicate.TypedFuncs[*corev1.Service]{}),
+		watchForTable(m, &corev1.Namespace{}, s.one(kindNamespace), predicate.TypedLabelChangedPredicate[*corev1.Namespace]{}),
+		watchIn(s.credentials, &corev1.Secret{}, s.one(kindSecret)),
+		watchIn(s.credentials, &corev1.ConfigMap{}, s.one(kindConfigMap)),
 	} {
 		if err := c.Watch(watch); err != nil {
 			return err
@@ -147,9 +147,23 @@ func (s *shell) addTable(m ctrl.Manager) error {
 	return nil
 }
 
-func watchForTable[T client.Object](m ctrl.Manager, object T, p predicate.TypedPredicate[T]) source.TypedSource[tableRequest] {
-	return source.TypedKind(m.GetCache(), object,
-		handler.TypedEnqueueRequestsFromMapFunc(func(context.Context, T) []tableRequest { return []tableRequest{{}} }), p)
+// any notes that an object changed on which any route may depend; one notes an object of a kind.
+func (s *shell) any(client.Object) { s.changed.everything() }
+
+func (s *shell) one(kind string) func(client.Object) {
+	return func(o client.Object) { s.changed.add(kind, o) }
+}
+
+func watchForTable[T client.Object](m ctrl.Manager, object T, note func(client.Object), p predicate.TypedPredicate[T]) source.TypedSource[tableRequest] {
+	return source.TypedKind(m.GetCache(), object, handler.TypedEnqueueRequestsFromMapFunc(askFor[T](note)), p)
+}
+
+// askFor notes what changed before it asks for a table, so that this table has it.
+func askFor[T client.Object](note func(client.Object)) handler.TypedMapFunc[T, tableRequest] {
+	return func(_ context.Context, o T) []tableRequest {
+		note(o)
+		return []tableRequest{{}}
+	}
 }
 
 // specChanged leaves out the changes of status that the gateway writes itself.

@@ -43,12 +43,9 @@ func (h *histogram) addTo(sum *signal.Histogram) {
 // to, in order of namespace, service and port.
 func (g *Gateway) Traffic() []signal.Traffic {
 	g.remember(time.Now())
-	live := g.live.Load()
-	if live == nil {
-		return nil
-	}
-	all := make([]signal.Traffic, 0, len(live.backends))
-	for _, b := range live.backends {
+	backends := g.backendList()
+	all := make([]signal.Traffic, 0, len(backends))
+	for _, b := range backends {
 		all = append(all, b.traffic())
 	}
 	slices.SortFunc(all, func(a, b signal.Traffic) int {

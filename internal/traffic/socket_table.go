@@ -3,6 +3,7 @@ package traffic
 import (
 	"net/http"
 	"net/netip"
+	"sync/atomic"
 )
 
 // SocketKey is where connections arrive: a port of an address. The zero value is the platform's own socket; an address
@@ -22,12 +23,12 @@ type socketTable struct {
 // listenerTable holds the routes attached to one listener, or to all listeners of one host name where they share the
 // platform's socket.
 type listenerTable struct {
-	hosts hostIndex[*pathIndex]
+	// Their hosts are replaced as a whole when routes change.
+	hosts atomic.Pointer[hostIndex[*pathIndex]]
 	// terminator is a number in Table.terminators plus one; 0 without TLS and where it is passed through.
 	terminator int
-	// stream says that connections are handed to streams; else they speak HTTP.
+	// stream says that connections are handed to the streams of routes; else they speak HTTP.
 	stream, passthrough bool
-	streams             hostIndex[*streamRule]
 }
 
 // streamRule is what happens to a connection that matches a TLSRoute.
@@ -46,7 +47,20 @@ func (t *Table) socket(k SocketKey) *socketTable {
 }
 
 func (s *socketTable) listener(hostname string) *listenerTable {
-	return s.listeners.get(hostname, func() *listenerTable { return &listenerTable{} })
+	l, ok := s.listeners.at(hostname)
+	if !ok {
+		l = &listenerTable{}
+		s.listeners.set(hostname, l)
+	}
+	return l
+}
+
+// routes are the listener's, as the data plane has them.
+func (l *listenerTable) routes() *hostIndex[*pathIndex] {
+	if h := l.hosts.Load(); h != nil {
+		return h
+	}
+	return &hostIndex[*pathIndex]{}
 }
 
 // find returns the listener for a host name: that of the most specific name is the only one that is asked, as if each
@@ -68,11 +82,15 @@ func (t *Table) lookup(host, path string, r *http.Request) *entry {
 }
 
 func (l *listenerTable) lookup(host, path string, r *http.Request) *entry {
-	var found *entry
 	if l == nil {
 		return nil
 	}
-	l.hosts.candidates(host, func(p *pathIndex) bool {
+	hosts := l.hosts.Load()
+	if hosts == nil {
+		return nil
+	}
+	var found *entry
+	hosts.candidates(host, func(p *pathIndex) bool {
 		found = p.lookup(path, r)
 		return found == nil
 	})

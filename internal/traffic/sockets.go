@@ -230,7 +230,7 @@ func (o *socket) accept() {
 		case table == nil:
 			_ = conn.Close()
 		case table.secure:
-			go o.secure(conn, l, table)
+			go o.secure(conn, table)
 		default:
 			o.deliver(conn)
 		}

@@ -10,8 +10,7 @@ import (
 // Service by "namespace/name". It is the same data plane, as benchmarks need it.
 func Static(l net.Listener, log *slog.Logger, f Facts, endpoints map[string][]string) (*Gateway, error) {
 	g := newGateway(l, log, newSharedPlane(nil, 0))
-	table, _ := Compile(f)
-	err := g.install(table, func(key BackendKey) (addresses, error) {
+	err := g.install(Compile(f, nil).Table, func(key BackendKey) (addresses, error) {
 		return addresses{ready: slices.Clone(endpoints[key.Namespace+"/"+key.Service])}, nil
 	})
 	if err != nil {

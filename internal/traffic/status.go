@@ -3,6 +3,7 @@ package traffic
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -47,35 +48,53 @@ func (p *pending) start(_ context.Context, q workqueue.TypedRateLimitingInterfac
 	defer p.mu.Unlock()
 	p.queue = q
 	if !p.passive {
-		p.enqueue(Statuses{})
+		p.enqueueAll()
 	}
 	return nil
 }
 
-// publish replaces the statuses and queues those that differ from the ones before.
+// publish takes in new statuses, and queues those that differ from the ones before.
 func (p *pending) publish(s Statuses) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	before := p.latest
-	p.latest = s
 	if p.queue != nil && !p.passive {
-		p.enqueue(before)
+		p.enqueueChanged(before, s)
+	}
+	if s.Whole {
+		p.latest = s
+		return
+	}
+	maps.Copy(p.latest.Gateways, s.Gateways)
+	maps.Copy(p.latest.ListenerSets, s.ListenerSets)
+	maps.Copy(p.latest.Policies, s.Policies)
+	for ref, r := range s.Routes {
+		if r == nil {
+			delete(p.latest.Routes, ref)
+			continue
+		}
+		p.latest.Routes[ref] = r
 	}
 }
 
-// enqueue queues what differs from the statuses before; the caller holds mu.
-func (p *pending) enqueue(before Statuses) {
-	for name, s := range p.latest.Classes {
+// enqueueAll queues all statuses; the caller holds mu.
+func (p *pending) enqueueAll() { p.enqueueChanged(Statuses{}, p.latest) }
+
+// enqueueChanged queues what differs from the statuses before; the caller holds mu.
+func (p *pending) enqueueChanged(before, after Statuses) {
+	for name, s := range after.Classes {
 		if old, ok := before.Classes[name]; !ok || !equality.Semantic.DeepEqual(old, s) {
 			p.queue.Add(objectRef{kindGatewayClass, types.NamespacedName{Name: name}})
 		}
 	}
-	enqueueChanged(p.queue, kindGateway, before.Gateways, p.latest.Gateways)
-	enqueueChanged(p.queue, kindListenerSet, before.ListenerSets, p.latest.ListenerSets)
-	enqueueRoutes(p.queue, kindHTTPRoute, before.Routes, p.latest.Routes)
-	enqueueRoutes(p.queue, kindGRPCRoute, before.GRPCRoutes, p.latest.GRPCRoutes)
-	enqueueRoutes(p.queue, kindTLSRoute, before.TLSRoutes, p.latest.TLSRoutes)
-	enqueueChanged(p.queue, kindPolicy, before.Policies, p.latest.Policies)
+	enqueueChanged(p.queue, kindGateway, before.Gateways, after.Gateways)
+	enqueueChanged(p.queue, kindListenerSet, before.ListenerSets, after.ListenerSets)
+	enqueueChanged(p.queue, kindPolicy, before.Policies, after.Policies)
+	for ref, r := range after.Routes {
+		if r != nil && !r.says(before.Routes[ref]) {
+			p.queue.Add(ref)
+		}
+	}
 }
 
 func enqueueChanged[S any](q workqueue.TypedRateLimitingInterface[objectRef], kind string, before, after map[types.NamespacedName]S) {
@@ -86,13 +105,10 @@ func enqueueChanged[S any](q workqueue.TypedRateLimitingInterface[objectRef], ki
 	}
 }
 
-// enqueueRoutes is enqueueChanged for the statuses there are thousands of, without reflection.
-func enqueueRoutes(q workqueue.TypedRateLimitingInterface[objectRef], kind string, before, after map[types.NamespacedName][]gatewayv1.RouteParentStatus) {
-	for name, s := range after {
-		if old, ok := before[name]; !ok || !slices.EqualFunc(old, s, sameParent) {
-			q.Add(objectRef{kind, name})
-		}
-	}
+// says says whether the statuses of a route are those it had before. It does without reflection, because there are
+// thousands.
+func (r *routeState) says(before *routeState) bool {
+	return before != nil && (r == before || slices.EqualFunc(before.statuses(), r.statuses(), sameParent))
 }
 
 // sameParent compares what Compile says of a parent. Its reference comes from the route's spec, so that the pointers are
@@ -102,13 +118,22 @@ func sameParent(a, b gatewayv1.RouteParentStatus) bool {
 		(a.ParentRef == b.ParentRef || equality.Semantic.DeepEqual(a.ParentRef, b.ParentRef))
 }
 
-func (p *pending) statuses() Statuses {
+// read looks at the newest statuses, which may change afterwards. There are none while another gateway writes them.
+func (p *pending) read(look func(*Statuses)) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.passive { // what was queued before is another's now
-		return Statuses{}
+	if p.passive {
+		look(&Statuses{})
+		return
 	}
-	return p.latest
+	look(&p.latest)
+}
+
+// route is what is to be said of a route.
+func (p *pending) route(ref objectRef) *routeState {
+	var r *routeState
+	p.read(func(all *Statuses) { r = all.Routes[ref] })
+	return r
 }
 
 func (s *shell) statusReconciler() reconcile.TypedReconciler[objectRef] {
@@ -125,13 +150,13 @@ func (s *shell) statusReconciler() reconcile.TypedReconciler[objectRef] {
 			err = s.writePolicy(ctx, ref.name)
 		case kindHTTPRoute:
 			var o gatewayv1.HTTPRoute
-			err = s.writeRoute(ctx, ref, &o, &o.Status.RouteStatus, s.statuses.statuses().Routes)
+			err = s.writeRoute(ctx, ref, &o, &o.Status.RouteStatus)
 		case kindGRPCRoute:
 			var o gatewayv1.GRPCRoute
-			err = s.writeRoute(ctx, ref, &o, &o.Status.RouteStatus, s.statuses.statuses().GRPCRoutes)
+			err = s.writeRoute(ctx, ref, &o, &o.Status.RouteStatus)
 		case kindTLSRoute:
 			var o gatewayv1.TLSRoute
-			err = s.writeRoute(ctx, ref, &o, &o.Status.RouteStatus, s.statuses.statuses().TLSRoutes)
+			err = s.writeRoute(ctx, ref, &o, &o.Status.RouteStatus)
 		}
 		switch {
 		case apierrors.IsNotFound(err): // deleted meanwhile
@@ -147,7 +172,9 @@ func (s *shell) statusReconciler() reconcile.TypedReconciler[objectRef] {
 
 func (s *shell) writeClass(ctx context.Context, name types.NamespacedName) error {
 	var o gatewayv1.GatewayClass
-	want, ok := s.statuses.statuses().Classes[name.Name]
+	var want gatewayv1.GatewayClassStatus
+	var ok bool
+	s.statuses.read(func(all *Statuses) { want, ok = all.Classes[name.Name] })
 	if err := s.client.Get(ctx, name, &o); err != nil || !ok {
 		return err
 	}
@@ -162,7 +189,9 @@ func (s *shell) writeClass(ctx context.Context, name types.NamespacedName) error
 
 func (s *shell) writeGateway(ctx context.Context, name types.NamespacedName) error {
 	var o gatewayv1.Gateway
-	want, ok := s.statuses.statuses().Gateways[name]
+	var want gatewayv1.GatewayStatus
+	var ok bool
+	s.statuses.read(func(all *Statuses) { want, ok = all.Gateways[name] })
 	if err := s.client.Get(ctx, name, &o); err != nil || !ok {
 		return err
 	}
@@ -195,7 +224,9 @@ func listenerConditions(listeners []gatewayv1.ListenerStatus, name gatewayv1.Sec
 
 func (s *shell) writeListenerSet(ctx context.Context, name types.NamespacedName) error {
 	var o gatewayv1.ListenerSet
-	want, ok := s.statuses.statuses().ListenerSets[name]
+	var want gatewayv1.ListenerSetStatus
+	var ok bool
+	s.statuses.read(func(all *Statuses) { want, ok = all.ListenerSets[name] })
 	if err := s.client.Get(ctx, name, &o); err != nil || !ok {
 		return err
 	}
@@ -224,16 +255,13 @@ func (s *shell) writeListenerSet(ctx context.Context, name types.NamespacedName)
 }
 
 // writeRoute writes this controller's part of the status of a route; status is that of object.
-func (s *shell) writeRoute(
-	ctx context.Context, ref objectRef, object client.Object, status *gatewayv1.RouteStatus,
-	all map[types.NamespacedName][]gatewayv1.RouteParentStatus,
-) error {
-	want, ok := all[ref.name]
-	if err := s.client.Get(ctx, ref.name, object); err != nil || !ok {
+func (s *shell) writeRoute(ctx context.Context, ref objectRef, object client.Object, status *gatewayv1.RouteStatus) error {
+	want := s.statuses.route(ref)
+	if err := s.client.Get(ctx, ref.name, object); err != nil || want == nil {
 		return err
 	}
 	before := status.Parents
-	parents := mergeParents(before, want)
+	parents := mergeParents(before, want.statuses())
 	if equality.Semantic.DeepEqual(before, parents) {
 		return nil
 	}
@@ -251,7 +279,9 @@ func (s *shell) writeRoute(
 
 func (s *shell) writePolicy(ctx context.Context, name types.NamespacedName) error {
 	var o gatewayv1.BackendTLSPolicy
-	want, ok := s.statuses.statuses().Policies[name]
+	var want []gatewayv1.PolicyAncestorStatus
+	var ok bool
+	s.statuses.read(func(all *Statuses) { want, ok = all.Policies[name] })
 	if err := s.client.Get(ctx, name, &o); err != nil || !ok {
 		return err
 	}

@@ -9,13 +9,13 @@ import (
 )
 
 // stream joins a connection to a backend of the TLSRoute that has its name. first is what has been read of it.
-func (o *socket) stream(conn net.Conn, first []byte, l *live, at *listenerTable, name string) {
+func (o *socket) stream(conn net.Conn, first []byte, at *listenerTable, name string) {
 	defer conn.Close()
 	inUse(conn)
 	var found *streamRule
-	at.streams.candidates(serverName(name), func(r *streamRule) bool {
-		found = r
-		return false
+	at.routes().candidates(serverName(name), func(p *pathIndex) bool {
+		found = p.stream
+		return found == nil
 	})
 	if found == nil || found.rule.totalWeight == 0 {
 		return
@@ -28,7 +28,7 @@ func (o *socket) stream(conn net.Conn, first []byte, l *live, at *listenerTable,
 	defer o.streams.Done()
 	ctx, cancel := context.WithCancel(o.drained)
 	defer cancel()
-	b := l.backends[t.backend]
+	b := t.backend.live
 	up, e, err := b.connect(ctx, !at.passthrough)
 	if err != nil {
 		o.gateway.log.Debug("stream has no backend", "route", found.route, "backend", b.key.String(), "err", err)

@@ -3,29 +3,90 @@ package traffic
 import (
 	"cmp"
 	"crypto/tls"
+	"maps"
 	"net/http"
 	"net/url"
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 )
 
-// Table is what the data plane looks requests up in. It never changes once Compile has returned it, and refers to
-// backends and counters by number: see Backends and Series.
+// Table is what the data plane looks requests up in. What is read while requests are served never changes once it is
+// installed, except that a listener's routes are replaced as a whole.
 type Table struct {
-	// Backends are the backends that any rule sends requests to, each once.
-	Backends []BackendKey
-	// Series are the pairs of route and backend that are counted apart.
-	Series []SeriesKey
-
 	sockets map[SocketKey]*socketTable
 	// terminators are what listeners terminate TLS with; they refer to them by number plus one.
 	terminators []*terminator
-	// upstream is how backends are reached with TLS, by BackendKey.TLS.
-	upstream map[string]*tls.Config
-	// asksHeaders says that some match looks at header fields.
-	asksHeaders bool
+	// asksHeaders says that some match looks, or looked before a change, at header fields.
+	asksHeaders atomic.Bool
+	// series and backends are all that rules refer to.
+	series   book[SeriesKey, series]
+	backends book[BackendKey, backendRef]
+	// changes wait to be installed.
+	changes tableChanges
+}
+
+// tableChanges are the parts of a table that the data plane does not have yet.
+type tableChanges struct {
+	// added are the backends that rules send requests to for the first time, dropped those that none does any more.
+	added, dropped []*backendRef
+	// hosts are the routes of listeners.
+	hosts map[*listenerTable]*hostIndex[*pathIndex]
+}
+
+// backendRef is how rules refer to a backend.
+type backendRef struct {
+	key BackendKey
+	// name is that of the key.
+	name string
+	// upstream is what endpoints are reached with; nil without TLS.
+	upstream *tls.Config
+	uses     int
+	// live is set before any request can find a rule that refers to it.
+	live *backend
+}
+
+// book is what rules refer to, by its name. The compiler writes it, others list it.
+type book[K comparable, V any] struct {
+	mu  sync.Mutex
+	all map[K]*V
+}
+
+// take returns what a name stands for, and whether it was there; fresh makes it.
+func (b *book[K, V]) take(k K, fresh func() *V) (v *V, known bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if v = b.all[k]; v != nil {
+		return v, true
+	}
+	if b.all == nil {
+		b.all = map[K]*V{}
+	}
+	v = fresh()
+	b.all[k] = v
+	return v, false
+}
+
+func (b *book[K, V]) get(k K) *V {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.all[k]
+}
+
+func (b *book[K, V]) remove(k K) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.all, k)
+}
+
+// list is all of them, in no order.
+func (b *book[K, V]) list() []*V {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Collect(maps.Values(b.all))
 }
 
 // BackendKey identifies a port of a Service as the data plane reaches it. A change to any part makes another backend.
@@ -40,61 +101,21 @@ type BackendKey struct {
 	TLS string
 }
 
-// hostIndex finds values by host name, the most specific first: an exact name, then wildcards from the longest to the
-// shortest, then the value for every name.
-type hostIndex[T any] struct {
-	exact  map[string]T
-	suffix map[string]T // key ".example.com" for "*.example.com"
-	any    *T
-}
-
-// candidates yields the values for a name, the most specific first.
-func (h *hostIndex[T]) candidates(name string, yield func(T) bool) {
-	if v, ok := h.exact[name]; ok && !yield(v) {
-		return
-	}
-	if len(h.suffix) > 0 {
-		for i := 1; i < len(name); i++ {
-			if name[i] != '.' {
-				continue
-			}
-			if v, ok := h.suffix[name[i:]]; ok && !yield(v) {
-				return
-			}
-		}
-	}
-	if h.any != nil {
-		yield(*h.any)
-	}
-}
-
-// get returns the value stored for a pattern (a name, "*.example.com", or "" for every name), making it if absent.
-func (h *hostIndex[T]) get(pattern string, fresh func() T) T {
-	if pattern == "" {
-		if h.any == nil {
-			v := fresh()
-			h.any = &v
-		}
-		return *h.any
-	}
-	m, key := &h.exact, pattern
-	if strings.HasPrefix(pattern, "*.") {
-		m, key = &h.suffix, pattern[1:]
-	}
-	if *m == nil {
-		*m = map[string]T{}
-	}
-	v, ok := (*m)[key]
-	if !ok {
-		v = fresh()
-		(*m)[key] = v
-	}
-	return v
-}
-
-// pathIndex finds entries by path: the exact path first, then regular expressions from the longest to the shortest, then
-// prefixes from the longest to the shortest. Entries of one path are in order of precedence.
+// pathIndex finds the entries of the routes of one host name by path: the exact path first, then regular expressions from
+// the longest to the shortest, then prefixes from the longest to the shortest. Entries of one path are in order of
+// precedence. It does not change.
 type pathIndex struct {
+	// routes are those that have the entries, in order of precedence.
+	routes []*routePlan
+	// stream is what connections are handed to: the first of TLSRoutes has precedence.
+	stream *streamRule
+	// entries are all, in the order in which they are asked. There are maps besides where they are many.
+	entries []*entry
+	maps    *pathMaps
+}
+
+// pathMaps find entries of many by path.
+type pathMaps struct {
 	exact    map[string][]*entry
 	patterns []*entry
 	prefix   map[string][]*entry // without the trailing slash, so "" is every path
@@ -102,16 +123,76 @@ type pathIndex struct {
 	longest int
 }
 
+// manyEntries is from how many on maps find an entry sooner than a look at each.
+const manyEntries = 9
+
+func newPathIndex(routes []*routePlan) *pathIndex {
+	p := &pathIndex{routes: routes, stream: routes[0].stream}
+	n := 0
+	for _, r := range routes {
+		n += len(r.entries)
+	}
+	if n == len(routes[0].entries) && n < 2 {
+		p.entries = routes[0].entries
+		return p
+	}
+	p.entries = make([]*entry, 0, n)
+	for _, r := range routes {
+		p.entries = append(p.entries, r.entries...)
+	}
+	slices.SortFunc(p.entries, compareEntries)
+	if n >= manyEntries {
+		p.maps = newPathMaps(p.entries)
+	}
+	return p
+}
+
+func newPathMaps(entries []*entry) *pathMaps {
+	m := &pathMaps{exact: map[string][]*entry{}, prefix: map[string][]*entry{}}
+	for _, e := range entries {
+		switch e.kind {
+		case exactPath:
+			m.exact[e.path] = append(m.exact[e.path], e)
+		case patternPath:
+			m.patterns = append(m.patterns, e)
+		case prefixPath:
+			m.longest = max(m.longest, len(e.path))
+			m.prefix[e.path] = append(m.prefix[e.path], e)
+		}
+	}
+	return m
+}
+
 // entry is one match of one rule.
 type entry struct {
-	exact   bool
-	path    string         // as in the index
-	pattern *regexp.Regexp // instead of path
+	kind    pathKind
+	path    string         // without the trailing slash where it is a prefix
+	pattern *regexp.Regexp // that of path, if it is one
 	method  string         // empty matches any
 	headers []match        // names in canonical form
 	query   []match
 	rank    rank
 	rule    *rule
+}
+
+// pathKind is how a path is matched, in order of precedence.
+type pathKind int8
+
+const (
+	exactPath pathKind = iota
+	patternPath
+	prefixPath
+)
+
+// covers says whether a path is one that the entry is for.
+func (e *entry) covers(path string) bool {
+	switch e.kind {
+	case exactPath:
+		return path == e.path
+	case patternPath:
+		return e.pattern.MatchString(path)
+	}
+	return strings.HasPrefix(path, e.path) && (len(path) == len(e.path) || path[len(e.path)] == '/')
 }
 
 type pair struct{ name, value string }
@@ -129,12 +210,20 @@ func (m *match) fits(value string) bool {
 	return value == m.value
 }
 
-// rank orders matches that are otherwise equal: the oldest route, then the first by "namespace/name", then the order
-// within the route.
+// rank orders matches that are otherwise equal: by route, then the order within the route.
 type rank struct {
-	created     time.Time
-	route       string
-	rule, match int
+	age         *age
+	rule, match int32
+}
+
+// age orders routes: the oldest first, then by "namespace/name".
+type age struct {
+	created time.Time
+	route   string
+}
+
+func (a *age) compare(b *age) int {
+	return cmp.Or(a.created.Compare(b.created), cmp.Compare(a.route, b.route))
 }
 
 // rule is what happens to a request that matches.
@@ -150,20 +239,22 @@ type rule struct {
 	mirrors        []mirror
 	targets        []target
 	totalWeight    int64
-	series         int // counts answers that the gateway gives itself
+	series         *series // counts answers that the gateway gives itself
 	timeout        time.Duration
 	backendTimeout time.Duration
+	raw            *lazyRawRule
 }
 
 // target is one backend of a rule, with its share of the requests.
 type target struct {
 	weight int64
 	// fail is why this share is answered 500; empty when the backend can be reached.
-	fail            string
-	backend, series int
-	request         filters
-	response        headerChange
-	mirrors         []mirror
+	fail     string
+	backend  *backendRef
+	series   *series
+	request  filters
+	response headerChange
+	mirrors  []mirror
 }
 
 // filters change a request before it is sent.
@@ -175,11 +266,23 @@ type filters struct {
 
 func (p *pathIndex) lookup(path string, r *http.Request) *entry {
 	m := matcher{request: r}
+	if p.maps != nil {
+		return p.maps.lookup(path, &m)
+	}
+	for _, e := range p.entries {
+		if e.covers(path) && m.matches(e) {
+			return e
+		}
+	}
+	return nil
+}
+
+func (p *pathMaps) lookup(path string, m *matcher) *entry {
 	if e := m.first(p.exact[path]); e != nil {
 		return e
 	}
 	for _, e := range p.patterns {
-		if e.pattern.MatchString(path) && m.matches(e) {
+		if e.covers(path) && m.matches(e) {
 			return e
 		}
 	}
@@ -193,35 +296,6 @@ func (p *pathIndex) lookup(path string, r *http.Request) *entry {
 		}
 	}
 	return nil
-}
-
-func (p *pathIndex) add(e *entry) {
-	if e.pattern != nil {
-		p.patterns = append(p.patterns, e)
-		return
-	}
-	m := &p.prefix
-	if e.exact {
-		m = &p.exact
-	} else {
-		p.longest = max(p.longest, len(e.path))
-	}
-	if *m == nil {
-		*m = map[string][]*entry{}
-	}
-	(*m)[e.path] = append((*m)[e.path], e)
-}
-
-// sort puts the entries of each path in the order the Gateway API asks for.
-func (p *pathIndex) sort() {
-	for _, m := range []map[string][]*entry{p.exact, p.prefix} {
-		for _, entries := range m {
-			slices.SortFunc(entries, compareEntries)
-		}
-	}
-	slices.SortFunc(p.patterns, func(a, b *entry) int {
-		return cmp.Or(cmp.Compare(len(b.path), len(a.path)), compareEntries(a, b))
-	})
 }
 
 // matcher parses the query of a request once, and only if an entry asks for it.
@@ -273,15 +347,21 @@ func (m *matcher) hasHeader(h *match) bool {
 	return len(values) > 1 && h.fits(strings.Join(values, ","))
 }
 
-// compareEntries orders matches of one path: with a method first, then more headers, more query parameters, the
-// oldest route, its name, and the order of its rules. See HTTPRouteRule.matches of the Gateway API.
+// compareEntries orders matches: exact paths, the longest regular expression, the longest prefix, with a method first,
+// then more headers, more query parameters, the oldest route, its name, and the order of its rules. See
+// HTTPRouteRule.matches of the Gateway API.
 func compareEntries(a, b *entry) int {
+	if a.kind != b.kind {
+		return cmp.Compare(a.kind, b.kind)
+	}
+	if a.kind != exactPath && len(a.path) != len(b.path) {
+		return cmp.Compare(len(b.path), len(a.path))
+	}
 	return cmp.Or(
 		-cmp.Compare(len(a.method), 0)+cmp.Compare(len(b.method), 0),
 		cmp.Compare(len(b.headers), len(a.headers)),
 		cmp.Compare(len(b.query), len(a.query)),
-		a.rank.created.Compare(b.rank.created),
-		cmp.Compare(a.rank.route, b.rank.route),
+		a.rank.age.compare(b.rank.age),
 		cmp.Compare(a.rank.rule, b.rank.rule),
 		cmp.Compare(a.rank.match, b.rank.match),
 	)
