@@ -319,6 +319,9 @@ const (
 	ConditionReconciling = "Reconciling"
 	// ConditionStalled is true when no progress can be made without a person; the message names the next step.
 	ConditionStalled = "Stalled"
+	// ConditionReplicasIgnored is true while an autoscaler made by hand scales the Deployment of an App with a fixed number
+	// of pods; the message names it. It is absent otherwise.
+	ConditionReplicasIgnored = "ReplicasIgnored"
 )
 
 // AppStatus is what was seen.

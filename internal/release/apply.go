@@ -48,7 +48,10 @@ func Apply(ctx context.Context, c client.Client, app v1alpha1.App, now time.Time
 
 // apply is Apply; it also returns the objects as the API server has them.
 func apply(ctx context.Context, c client.Client, app v1alpha1.App, now time.Time) (Applied, []*unstructured.Unstructured, error) {
-	app = withNamespace(app, RenderOptions{})
+	app, scaled, err := yield(ctx, c, withNamespace(app, RenderOptions{}))
+	if err != nil {
+		return Applied{}, nil, fmt.Errorf("applying App %q: %w", app.Name, err)
+	}
 	objects, err := Render(app, RenderOptions{})
 	if err != nil {
 		return Applied{}, nil, err
@@ -58,7 +61,13 @@ func apply(ctx context.Context, c client.Client, app v1alpha1.App, now time.Time
 		return Applied{}, nil, err
 	}
 	for _, o := range objects {
-		if err := applyObject(ctx, c, app, o); err != nil {
+		if scaled && o.GetKind() == "Deployment" {
+			err = handOver(ctx, c, o)
+		}
+		if err == nil {
+			err = applyObject(ctx, c, app, o)
+		}
+		if err != nil {
 			return Applied{}, nil, fmt.Errorf("applying App %q: %w", app.Name, err)
 		}
 	}

@@ -89,6 +89,7 @@ func Observe(f Facts) v1alpha1.AppStatus {
 			ObservedGeneration: f.App.Generation, LastTransitionTime: metav1.NewTime(f.Now),
 		})
 	}
+	noteAutoscaler(&s, f)
 	return s
 }
 
@@ -103,7 +104,7 @@ func (f Facts) desired() int32 {
 	switch {
 	case f.App.Spec.Schedule != "":
 		return 0
-	case f.App.Spec.Replicas != nil:
+	case f.App.Spec.Replicas != nil && f.autoscaler == nil:
 		return *f.App.Spec.Replicas
 	case f.App.Spec.Scale != nil && f.Deployment != nil:
 		return max(ptr.Deref(f.Deployment.Spec.Replicas, 1), ptr.Deref(f.App.Spec.Scale.Min, defaultMin))

@@ -38,6 +38,9 @@ type Facts struct {
 	Jobs        []batchv1.Job
 	Pods        []corev1.Pod
 	Route       *gatewayv1.HTTPRoute
+
+	// autoscaler scales the Deployment of an App with a fixed number of pods, which has no effect then.
+	autoscaler *autoscaler
 }
 
 // Gather reads the facts of one App, also where the cluster does not have the kind App. ErrNoApp where there is none.
@@ -75,7 +78,7 @@ func gather(ctx context.Context, r client.Reader, namespace, name string) ([]Fac
 	} else {
 		g.opts = append(g.opts, client.HasLabels{v1alpha1.LabelApp})
 	}
-	for _, step := range []func() error{g.workloads, g.parts, g.routes, g.histories, g.gateways} {
+	for _, step := range []func() error{g.workloads, g.parts, g.routes, g.histories, g.gateways, func() error { return g.scalers(namespace) }} {
 		if err := step(); err != nil {
 			return nil, err
 		}

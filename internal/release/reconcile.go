@@ -11,6 +11,7 @@ import (
 
 	"github.com/escale-dev/escale/api/v1alpha1"
 	"github.com/escale-dev/escale/internal/timeline"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -88,7 +89,11 @@ func (r *reconciler) apply(ctx context.Context, app v1alpha1.App) ([]news, error
 		return nil, nil
 	}
 	key := client.ObjectKeyFromObject(&app)
-	objects, err := Render(app, RenderOptions{})
+	shown, _, err := yield(ctx, r.cached, app)
+	if err != nil {
+		return nil, err
+	}
+	objects, err := Render(shown, RenderOptions{})
 	if err != nil {
 		return nil, reconcile.TerminalError(err)
 	}
@@ -192,7 +197,19 @@ func (r *reconciler) report(ctx context.Context, f Facts, done []news) error {
 	for _, n := range changed(before, status, f) {
 		r.tell(f, n)
 	}
+	r.tellAutoscaler(before, status, f)
 	return nil
+}
+
+// tellAutoscaler tells the App and its autoscaler, once, that the App's number of pods has no effect.
+func (r *reconciler) tellAutoscaler(before, after v1alpha1.AppStatus, f Facts) {
+	is := condition(after, v1alpha1.ConditionReplicasIgnored)
+	if is.Message == "" || is.Message == condition(before, v1alpha1.ConditionReplicasIgnored).Message {
+		return
+	}
+	r.tell(f, news{warning: true, reason: v1alpha1.ConditionReplicasIgnored, action: "left its pods to an autoscaler", message: is.Message})
+	r.events.Eventf(f.autoscaler.reference(), &f.App, corev1.EventTypeWarning, v1alpha1.ConditionReplicasIgnored, "Scale",
+		"App %q leaves its pods to this object; remove replicas from the App, or delete this object", f.App.Name)
 }
 
 func (r *reconciler) tell(f Facts, n news) {

@@ -10,7 +10,9 @@ import (
 	"github.com/escale-dev/escale/internal/release"
 	"github.com/escale-dev/escale/internal/timeline"
 	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -137,6 +139,44 @@ func (c *cluster) repaired(t *testing.T, ns, image string) {
 		case <-timeout:
 			t.Fatal("what was changed by hand stayed changed")
 		}
+	}
+}
+
+// A number that an autoscaler and an App both write would change for ever.
+func TestAppLeavesItsPodsToAnAutoscalerMadeByHand(t *testing.T) {
+	c, ns := start(t)
+	c.runPods(t, ns, healthy)
+	fixed := routed(ns, "web", "i:1")
+	c.put(t, fixed)
+	c.isNow(t, ns, "web", "Ready", "Serving")
+	hpa := &autoscalingv2.HorizontalPodAutoscaler{
+		ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "by-hand"},
+		Spec: autoscalingv2.HorizontalPodAutoscalerSpec{
+			ScaleTargetRef: autoscalingv2.CrossVersionObjectReference{APIVersion: "apps/v1", Kind: "Deployment", Name: "web"},
+			MinReplicas:    ptr.To[int32](4), MaxReplicas: 6,
+		},
+	}
+	if err := c.client.Create(t.Context(), hpa); err != nil {
+		t.Fatal(err)
+	}
+	c.await(t, ns, "web", "left its pods to the autoscaler", func(a v1alpha1.App) bool {
+		m := meta.FindStatusCondition(a.Status.Conditions, "ReplicasIgnored")
+		return m != nil && strings.Contains(m.Message, `HorizontalPodAutoscaler "by-hand"`) && a.Status.Observed == 4
+	})
+	fixed.Spec.Image = "i:2"
+	c.put(t, fixed)
+	c.await(t, ns, "web", "released with the autoscaler's number", func(a v1alpha1.App) bool {
+		ready := meta.FindStatusCondition(a.Status.Conditions, "Ready")
+		return ready.Status == metav1.ConditionTrue && ready.ObservedGeneration == a.Generation && a.Generation > 1 && a.Status.Desired == 4
+	})
+	if err := c.client.Delete(t.Context(), hpa); err != nil {
+		t.Fatal(err)
+	}
+	c.await(t, ns, "web", "took its number back", func(a v1alpha1.App) bool {
+		return meta.FindStatusCondition(a.Status.Conditions, "ReplicasIgnored") == nil && a.Status.Observed == 2
+	})
+	if got := c.actions(ns); !slices.Contains(got, "left its pods to an autoscaler") {
+		t.Errorf("the timeline has %v", got)
 	}
 }
 

@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"time"
 
+	kedav1alpha1 "github.com/escale-dev/escale/api/keda/v1alpha1"
 	"github.com/escale-dev/escale/api/v1alpha1"
 	"github.com/escale-dev/escale/internal/timeline"
 	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -59,6 +61,9 @@ func Setup(d Deps) error {
 	for _, part := range []client.Object{&appsv1.ReplicaSet{}, &batchv1.Job{}, &corev1.Pod{}} {
 		b = b.Watches(part, handler.EnqueueRequestsFromMapFunc(appOf))
 	}
+	for _, scaler := range []client.Object{&autoscalingv2.HorizontalPodAutoscaler{}, &kedav1alpha1.ScaledObject{}} {
+		b = b.Watches(scaler, handler.EnqueueRequestsFromMapFunc(scaledApp), builder.WithPredicates(predicate.GenerationChangedPredicate{}))
+	}
 	if err := b.Complete(r); err != nil {
 		return fmt.Errorf("setting up the App controller: %w", err)
 	}
@@ -92,7 +97,7 @@ func appOf(_ context.Context, o client.Object) []reconcile.Request {
 // AddToScheme registers every kind the capability reads and writes.
 func AddToScheme(s *runtime.Scheme) error {
 	for _, add := range []func(*runtime.Scheme) error{
-		appsv1.AddToScheme, batchv1.AddToScheme, corev1.AddToScheme, v1alpha1.AddToScheme, gatewayv1.Install,
+		appsv1.AddToScheme, autoscalingv2.AddToScheme, kedav1alpha1.AddToScheme, batchv1.AddToScheme, corev1.AddToScheme, v1alpha1.AddToScheme, gatewayv1.Install,
 	} {
 		if err := add(s); err != nil {
 			return fmt.Errorf("registering kinds: %w", err)

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	kedav1alpha1 "github.com/escale-dev/escale/api/keda/v1alpha1"
+	"github.com/escale-dev/escale/api/v1alpha1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -20,6 +21,8 @@ type circumstances struct {
 	// others are the other ScaledObjects of the namespace with a target of this name, hpas the same of HPAs.
 	others []kedav1alpha1.ScaledObject
 	hpas   []autoscalingv2.HorizontalPodAutoscaler
+	// app is the App that made the target; nil: somebody else did.
+	app *v1alpha1.App
 	// template is the pod of a Deployment or StatefulSet; nil for other kinds.
 	template *corev1.PodSpec
 	// ranges are the namespace's.
@@ -149,8 +152,13 @@ func checkZero(o *kedav1alpha1.ScaledObject, _ circumstances) string {
 	return ""
 }
 
-// checkConflicts finds another autoscaler of the workload. Of two ScaledObjects the older one scales.
+// checkConflicts finds another autoscaler of the workload, or an App that stops it. Of two ScaledObjects the older one
+// scales.
 func checkConflicts(o *kedav1alpha1.ScaledObject, c circumstances) string {
+	if c.app != nil && c.app.Spec.Replicas != nil && *c.app.Spec.Replicas == 0 {
+		return fmt.Sprintf("App %q stops %s %q with replicas 0; remove replicas from the App to let this object scale it",
+			c.app.Name, c.target.gvk.Kind, c.target.name)
+	}
 	for i := range c.others {
 		other := &c.others[i]
 		if other.Name != o.Name && other.DeletionTimestamp.IsZero() && sameTarget(other, c.target) && older(other, o) {
@@ -198,8 +206,12 @@ func older(a, b *kedav1alpha1.ScaledObject) bool {
 }
 
 // withoutEffect names what an object asks for and Escale does not do.
-func withoutEffect(o *kedav1alpha1.ScaledObject) []string {
+func withoutEffect(o *kedav1alpha1.ScaledObject, c circumstances) []string {
 	var notes []string
+	if c.app != nil && c.app.Spec.Replicas != nil {
+		notes = append(notes, fmt.Sprintf("replicas %d of App %q (this object scales its Deployment; remove replicas from the App)",
+			*c.app.Spec.Replicas, c.app.Name))
+	}
 	if hpa := horizontal(&o.Spec); hpa != nil && hpa.Name != "" {
 		notes = append(notes, "advanced.horizontalPodAutoscalerConfig.name (no HPA is made)")
 	}

@@ -8,7 +8,7 @@
 //
 // Invariants:
 //   - Two autoscalers never fight over a workload: where an HPA or an older ScaledObject scales it, the newer
-//     ScaledObject does nothing and says so.
+//     ScaledObject does nothing and says so. An App with a fixed number of pods yields to a ScaledObject, save 0.
 //   - Each change of a number of pods is a record of the timeline with the numbers that were seen.
 //   - What an object asks for and cannot have is named in its condition Ready.
 //   - No secret is in a status, an event, a log or an error.

@@ -130,10 +130,17 @@ func (s *source) failed(err error, at time.Time) bool {
 			s.readings[i].FailingSince = at
 		}
 	}
-	wait := firstRetry << min(s.failures, 10)
+	s.next = at.Add(s.pause())
 	s.failures++
-	s.next = at.Add(min(wait, s.longest))
 	return news
+}
+
+// pause is how long to wait after a failure. A source in memory costs nothing to read and is read at each tick.
+func (s *source) pause() time.Duration {
+	if s.local {
+		return s.every - slack
+	}
+	return min(firstRetry<<min(s.failures, 10), s.longest)
 }
 
 func (s *source) succeeded(got []trigger.Reading, at time.Time) bool {

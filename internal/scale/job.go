@@ -50,6 +50,7 @@ type job struct {
 	snaps    []snapshot
 	plan     decision.JobPlan
 	decided  bool
+	reported bool
 	acting   bool
 	retryAt  time.Time
 	actErr   error
@@ -186,6 +187,10 @@ func (j *job) countUnseen(now time.Time, all []batchv1.Job, f *decision.JobFacts
 // count fills in how many Jobs run, have not begun, and are young.
 func (j *job) count(ctx context.Context, now time.Time, all []batchv1.Job, grace time.Duration, f *decision.JobFacts) error {
 	j.countUnseen(now, all, f)
+	has, err := j.begunJobs(ctx)
+	if err != nil {
+		return err
+	}
 	for i := range all {
 		if finished(&all[i]) != "" {
 			continue
@@ -194,11 +199,7 @@ func (j *job) count(ctx context.Context, now time.Time, all []batchv1.Job, grace
 		if now.Sub(all[i].CreationTimestamp.Time) < grace {
 			f.Young++
 		}
-		pending, err := j.pending(ctx, &all[i])
-		if err != nil {
-			return err
-		}
-		if pending {
+		if !has[all[i].Name] {
 			f.Pending++
 		}
 	}
@@ -215,20 +216,22 @@ func finished(b *batchv1.Job) batchv1.JobConditionType {
 	return ""
 }
 
-// pending says that a Job has no pod that runs, or none with the conditions the object names.
-func (j *job) pending(ctx context.Context, b *batchv1.Job) (bool, error) {
+// begunJobs names the Jobs that have a pod that runs, or one with the conditions the object names.
+func (j *job) begunJobs(ctx context.Context) (map[string]bool, error) {
 	conditions := j.object.Spec.ScalingStrategy.PendingPodConditions
 	var pods corev1.PodList
-	err := j.scaler.client.List(ctx, &pods, client.InNamespace(b.Namespace), client.MatchingLabels{batchv1.JobNameLabel: b.Name})
+	err := j.scaler.client.List(ctx, &pods, client.InNamespace(j.name.Namespace), client.MatchingLabels{labelScaledJob: j.name.Name},
+		client.UnsafeDisableDeepCopy)
 	if err != nil {
-		return false, fmt.Errorf("listing the pods of Job %q: %w", b.Name, err)
+		return nil, fmt.Errorf("listing the pods of ScaledJob %q: %w", j.name.Name, err)
 	}
+	out := map[string]bool{}
 	for i := range pods.Items {
 		if begun(&pods.Items[i], conditions) {
-			return false, nil
+			out[pods.Items[i].Labels[batchv1.JobNameLabel]] = true
 		}
 	}
-	return true, nil
+	return out, nil
 }
 
 func begun(p *corev1.Pod, conditions []string) bool {
@@ -324,13 +327,13 @@ func (j *job) report(now time.Time) {
 	if s.active && now.Sub(s.activeAt) > showEvery || s.active != j.shown.active {
 		s.activeAt = now
 	}
-	if s == j.shown {
+	if s == j.shown && j.reported {
 		return
 	}
 	if s.errors != "" && s.errors != j.shown.errors {
 		j.scaler.event(regarding(kindScaledJob, j.name, j.object.UID), corev1.EventTypeWarning, "KEDAScalerFailed", "Scale", "%s", s.errors)
 	}
-	j.shown = s
+	j.shown, j.reported = s, true
 	j.scaler.reports.queue.Add(key{kindScaledJob, j.name})
 }
 

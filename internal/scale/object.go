@@ -35,6 +35,8 @@ type object struct {
 	snaps    []snapshot
 	plan     decision.Plan
 	decided  bool
+	// reported says that the status was asked for since this object took over.
+	reported bool
 	closed   bool
 	// decidedAt is when plan was made.
 	decidedAt time.Time

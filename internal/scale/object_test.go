@@ -7,8 +7,10 @@ import (
 	"time"
 
 	kedav1alpha1 "github.com/escale-dev/escale/api/keda/v1alpha1"
+	"github.com/escale-dev/escale/api/v1alpha1"
 	"github.com/escale-dev/escale/internal/signal"
 	"github.com/escale-dev/escale/internal/timeline"
+	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -87,6 +89,30 @@ spec:
 	apply[kedav1alpha1.ScaledObject](s, strings.Replace(requests("web", ""), "{name: web}", "{name: zweb}", 1))
 	s.wantCondition("zweb", "Ready", metav1.ConditionFalse, "Conflict", `ScaledObject "web"`)
 	s.wantCondition("web", "Ready", metav1.ConditionTrue)
+}
+
+func TestAppWithReplicasLeavesThemToTheObject(t *testing.T) {
+	s := startStory(t)
+	app := apply[v1alpha1.App](s, "metadata: {name: web}\nspec: {image: none, replicas: 0}\n")
+	s.deployment("web", 0)
+	var d appsv1.Deployment
+	if err := s.client.Get(context.Background(), s.key("web"), &d); err != nil {
+		t.Fatal(err)
+	}
+	d.OwnerReferences = []metav1.OwnerReference{*metav1.NewControllerRef(app, v1alpha1.GroupVersion.WithKind("App"))}
+	if err := s.client.Update(context.Background(), &d); err != nil {
+		t.Fatal(err)
+	}
+	s.load("web", 35)
+	apply[kedav1alpha1.ScaledObject](s, requests("web", ""))
+	s.wantCondition("web", "Ready", metav1.ConditionFalse, "Conflict", `App "web" stops`)
+
+	patch := client.RawPatch(types.MergePatchType, []byte(`{"spec":{"replicas":2}}`))
+	if err := s.client.Patch(context.Background(), app, patch); err != nil {
+		t.Fatal(err)
+	}
+	s.wantPods("web", 4)
+	s.wantCondition("web", "Ready", metav1.ConditionTrue, `replicas 2 of App "web"`, "remove replicas")
 }
 
 func TestPauseAnnotations(t *testing.T) {

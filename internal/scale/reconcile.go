@@ -10,12 +10,14 @@ import (
 	"time"
 
 	kedav1alpha1 "github.com/escale-dev/escale/api/keda/v1alpha1"
+	"github.com/escale-dev/escale/api/v1alpha1"
 	"github.com/escale-dev/escale/internal/scale/trigger"
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -111,7 +113,7 @@ func (r *objects) build(ctx context.Context, o *kedav1alpha1.ScaledObject) (made
 	}
 	obj := &object{
 		scaler: r.scaler, name: client.ObjectKeyFromObject(o), uid: o.UID, target: t, workload: t.workload(), base: base,
-		sources: in.sources, every: polling(o.Spec.PollingInterval), wakes: usesRequests(in.sources), fixed: fixed(o, t, seen.replicas, append(withoutEffect(o), in.notes...)),
+		sources: in.sources, every: polling(o.Spec.PollingInterval), wakes: usesRequests(in.sources), fixed: fixed(o, t, seen.replicas, append(withoutEffect(o, c), in.notes...)),
 		memory: &memory{asked: seen},
 	}
 	return made{obj, in.renew}, nil, nil
@@ -144,7 +146,7 @@ func (r *objects) circumstances(ctx context.Context, o *kedav1alpha1.ScaledObjec
 	}
 	c.others, c.hpas = others.Items, hpas.Items
 	var err error
-	if c.template, err = r.template(ctx, t); err != nil {
+	if c.template, c.app, err = r.madeOf(ctx, t); err != nil {
 		return c, err
 	}
 	if !slices.ContainsFunc(o.Spec.Triggers, func(tr kedav1alpha1.ScaleTriggers) bool { return resource(tr.Type) }) {
@@ -158,20 +160,39 @@ func (r *objects) circumstances(ctx context.Context, o *kedav1alpha1.ScaledObjec
 	return c, nil
 }
 
-// template is the pod of a Deployment or StatefulSet; nil for other kinds.
-func (r *objects) template(ctx context.Context, t target) (*corev1.PodSpec, error) {
+// madeOf is the pod of a Deployment or StatefulSet, and the App that made it; nil for other kinds and other makers.
+func (r *objects) madeOf(ctx context.Context, t target) (*corev1.PodSpec, *v1alpha1.App, error) {
 	if !t.watched() {
-		return nil, nil
+		return nil, nil, nil
 	}
 	name := types.NamespacedName{Namespace: t.namespace, Name: t.name}
 	if t.gvk.Kind == "StatefulSet" {
 		var s appsv1.StatefulSet
 		err := r.client.Get(ctx, name, &s)
-		return &s.Spec.Template.Spec, client.IgnoreNotFound(err)
+		return &s.Spec.Template.Spec, nil, client.IgnoreNotFound(err)
 	}
 	var d appsv1.Deployment
-	err := r.client.Get(ctx, name, &d)
-	return &d.Spec.Template.Spec, client.IgnoreNotFound(err)
+	if err := r.client.Get(ctx, name, &d); err != nil {
+		return &d.Spec.Template.Spec, nil, client.IgnoreNotFound(err)
+	}
+	app, err := r.maker(ctx, &d)
+	return &d.Spec.Template.Spec, app, err
+}
+
+func (r *objects) maker(ctx context.Context, d *appsv1.Deployment) (*v1alpha1.App, error) {
+	owner := metav1.GetControllerOf(d)
+	if owner == nil || owner.Kind != "App" || owner.APIVersion != v1alpha1.GroupVersion.String() {
+		return nil, nil
+	}
+	var app v1alpha1.App
+	err := r.client.Get(ctx, types.NamespacedName{Namespace: d.Namespace, Name: owner.Name}, &app)
+	if apierrors.IsNotFound(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading App %q: %w", owner.Name, err)
+	}
+	return &app, nil
 }
 
 // askedSources is what an object's sources are made of.
@@ -281,7 +302,6 @@ func (r *objects) install(k key, o *object) {
 	} else {
 		r.scaler.put(k, o, fresh)
 	}
-	r.scaler.reports.queue.Add(k)
 }
 
 // guard puts the finalizer on an object that gives the first number of pods back, and takes it off others.

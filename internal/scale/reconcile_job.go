@@ -181,7 +181,6 @@ func (r *jobs) installJob(k key, j *job) {
 		old.retire(j.sources)
 	}
 	r.scaler.put(k, j, fresh)
-	r.scaler.reports.queue.Add(k)
 }
 
 func (r *jobs) refuseJob(ctx context.Context, o *kedav1alpha1.ScaledJob, no *refusal) error {

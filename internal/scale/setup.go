@@ -7,6 +7,7 @@ import (
 	"time"
 
 	kedav1alpha1 "github.com/escale-dev/escale/api/keda/v1alpha1"
+	"github.com/escale-dev/escale/api/v1alpha1"
 	"github.com/escale-dev/escale/internal/scale/waterfall"
 	"github.com/escale-dev/escale/internal/signal"
 	"github.com/escale-dev/escale/internal/timeline"
@@ -32,7 +33,7 @@ import (
 
 // Deps is what scaling needs from the platform.
 type Deps struct {
-	// Manager runs the scaler. Its scheme knows keda.sh/v1alpha1.
+	// Manager runs the scaler. Its scheme knows keda.sh/v1alpha1 and App.
 	Manager ctrl.Manager
 	// Kube makes tokens of service accounts for triggers.
 	Kube kubernetes.Interface
@@ -170,6 +171,7 @@ func (r *objects) addObjects(m ctrl.Manager) error {
 		Watches(&autoscalingv2.HorizontalPodAutoscaler{}, r.byTarget(), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		Watches(&appsv1.Deployment{}, r.byTarget(), builder.WithPredicates(comesOrChangesPods())).
 		Watches(&appsv1.StatefulSet{}, r.byTarget(), builder.WithPredicates(comesOrChangesPods())).
+		Watches(&v1alpha1.App{}, r.byTarget(), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		Watches(&kedav1alpha1.TriggerAuthentication{}, r.byAuth("TriggerAuthentication", &kedav1alpha1.ScaledObjectList{})).
 		Watches(&kedav1alpha1.ClusterTriggerAuthentication{}, r.byAuth("ClusterTriggerAuthentication", &kedav1alpha1.ScaledObjectList{})).
 		WithOptions(controller.Options{MaxConcurrentReconciles: reconcilers, RateLimiter: retries()}).

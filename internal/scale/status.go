@@ -55,18 +55,19 @@ type shown struct {
 // showEvery is how often lastActiveTime is written while there is work.
 const showEvery = 5 * time.Minute
 
-// report asks for the status to be written if it says something else than before. The caller holds mu.
+// report asks for the status to be written if it says something else than before, and once for each spec: what was asked
+// for before may not have been written. The caller holds mu.
 func (o *object) report(now time.Time) {
 	s := o.summary()
 	s.activeAt = o.shown.activeAt
 	if s.active && (!o.shown.active || now.Sub(s.activeAt) > showEvery) || o.shown.active && !s.active {
 		s.activeAt = now
 	}
-	if s == o.shown {
+	if s == o.shown && o.reported {
 		return
 	}
 	o.announceStates(o.shown, s)
-	o.shown = s
+	o.shown, o.reported = s, true
 	o.scaler.reports.queue.Add(key{kindScaledObject, o.name})
 }
 
@@ -120,14 +121,14 @@ func (o *object) errors() string {
 	return strings.Join(all, "; ")
 }
 
-// status is the whole status.
-func (o *object) status() kedav1alpha1.ScaledObjectStatus {
+// status is the whole status; false before the first decision, when there is nothing to say yet.
+func (o *object) status() (kedav1alpha1.ScaledObjectStatus, bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	st := *o.fixed.status.DeepCopy()
 	if !o.decided {
-		return st
+		return kedav1alpha1.ScaledObjectStatus{}, false
 	}
+	st := *o.fixed.status.DeepCopy()
 	o.metricStatus(&st)
 	if at := o.st.LastActive; !at.IsZero() {
 		st.LastActiveTime = &metav1.Time{Time: at.Truncate(time.Second)}
@@ -138,7 +139,7 @@ func (o *object) status() kedav1alpha1.ScaledObjectStatus {
 	} {
 		st.Conditions.Set(c)
 	}
-	return st
+	return st, true
 }
 
 // metricStatus fills in names, health and activity.
@@ -259,6 +260,10 @@ func (s *Scaler) writeStatus(ctx context.Context, k key) error {
 }
 
 func (s *Scaler) patchObject(ctx context.Context, o *object) error {
+	want, ok := o.status()
+	if !ok {
+		return nil
+	}
 	var have kedav1alpha1.ScaledObject
 	if err := s.live.Get(ctx, o.name, &have); err != nil {
 		return client.IgnoreNotFound(err)
@@ -266,7 +271,10 @@ func (s *Scaler) patchObject(ctx context.Context, o *object) error {
 	if have.UID != o.uid {
 		return nil
 	}
-	return s.patchObjectStatus(ctx, &have, o.status())
+	if first := have.Status.OriginalReplicaCount; first != nil {
+		want.OriginalReplicaCount = first // reconciling may not have seen it yet
+	}
+	return s.patchObjectStatus(ctx, &have, want)
 }
 
 func (s *Scaler) patchObjectStatus(ctx context.Context, have *kedav1alpha1.ScaledObject, want kedav1alpha1.ScaledObjectStatus) error {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	kedav1alpha1 "github.com/escale-dev/escale/api/keda/v1alpha1"
+	"github.com/escale-dev/escale/api/v1alpha1"
 	"github.com/escale-dev/escale/internal/engine/enginetest"
 	"github.com/escale-dev/escale/internal/signal"
 	"github.com/escale-dev/escale/internal/timeline"
@@ -88,7 +89,7 @@ func startStory(t *testing.T) *story {
 	s := &story{t: t, config: enginetest.Start(t), scheme: kruntime.NewScheme(), world: &world{
 		inFlight: map[types.NamespacedName]float64{}, replicas: map[signal.Workload]signal.Replicas{},
 	}}
-	for _, add := range []func(*kruntime.Scheme) error{clientscheme.AddToScheme, kedav1alpha1.AddToScheme} {
+	for _, add := range []func(*kruntime.Scheme) error{clientscheme.AddToScheme, kedav1alpha1.AddToScheme, v1alpha1.AddToScheme} {
 		utilruntime.Must(add(s.scheme))
 	}
 	var err error

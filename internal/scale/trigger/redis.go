@@ -155,6 +155,9 @@ type silence struct{}
 
 func (silence) Printf(context.Context, string, ...any) {}
 
+// redisBuffer is the size of each of a connection's two buffers: questions and answers are short, and triggers many.
+const redisBuffer = 2 << 10
+
 // redis makes the client for one of the three ways to run Redis, which the type's name tells.
 func (c Config) redis(v schema.Values, metric Metric, key string) (*redisSource, error) {
 	addresses, err := redisAddresses(v)
@@ -165,6 +168,7 @@ func (c Config) redis(v schema.Values, metric Metric, key string) (*redisSource,
 		Addrs: addresses, Username: v.Text("username"), Password: v.Text("password"), DB: int(v.Int("databaseIndex")),
 		PoolSize: 2, MaxIdleConns: 1, MinIdleConns: 0, MaxRetries: 1, DialTimeout: readLimit, ReadTimeout: readLimit, ContextTimeoutEnabled: true,
 		DialerRetries: 1, ConnMaxIdleTime: 5 * time.Minute,
+		ReadBufferSize: redisBuffer, WriteBufferSize: redisBuffer,
 	}
 	if err := redisTLS(v, options); err != nil {
 		return nil, err

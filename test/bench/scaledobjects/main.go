@@ -3,7 +3,8 @@
 //
 //	go run ./test/bench/scaledobjects [-objects 500] [-for 60s]
 //
-// It starts a control plane without nodes in a temporary data directory, a Redis server and an HTTP server on free
+// What the Deployments cost that the objects scale is not counted: it is measured before the objects are made. The program
+// starts a control plane without nodes in a temporary data directory, a Redis server and an HTTP server on free
 // loopback ports, and runs the scaler in this process, so that its cost is its own. Of the objects, two fifths read a
 // Redis list, two fifths a number over HTTP, one fifth the clock; every value changes once a minute, and the pods asked
 // for with it. The last line is RESULT key=value ….
@@ -23,12 +24,14 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"runtime/pprof"
 	"strings"
 	"sync/atomic"
 	"syscall"
 	"time"
 
 	kedav1alpha1 "github.com/escale-dev/escale/api/keda/v1alpha1"
+	"github.com/escale-dev/escale/api/v1alpha1"
 	"github.com/escale-dev/escale/internal/scale"
 	facts "github.com/escale-dev/escale/internal/signal"
 	"github.com/escale-dev/escale/test/bench/platform"
@@ -51,16 +54,17 @@ import (
 func main() {
 	objects := flag.Int("objects", 500, "ScaledObjects")
 	during := flag.Duration("for", time.Minute, "how long the cost is measured")
+	heap := flag.String("heap", "", "file to write a heap profile of the scaler to")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := run(ctx, *objects, *during); err != nil {
+	if err := run(ctx, *objects, *during, *heap); err != nil {
 		fmt.Fprintln(os.Stderr, "scaledobjects:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, n int, during time.Duration) error {
+func run(ctx context.Context, n int, during time.Duration, heap string) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	fmt.Println("machine:", platform.Machine())
@@ -83,14 +87,17 @@ func run(ctx context.Context, n int, during time.Duration) error {
 	if err != nil {
 		return err
 	}
-	if err := pause(ctx, 15*time.Second); err != nil {
+	if err := createAll(ctx, c, n, deployment); err != nil {
+		return err
+	}
+	if err := pause(ctx, 30*time.Second); err != nil {
 		return err
 	}
 	idle, err := measure(ctx, plane, during/2)
 	if err != nil {
 		return err
 	}
-	if err := create(ctx, c, n, sources); err != nil {
+	if err := createAll(ctx, c, n, sources.scaledObject); err != nil {
 		return err
 	}
 	if err := awaitReady(ctx, c, n); err != nil {
@@ -105,10 +112,23 @@ func run(ctx context.Context, n int, during time.Duration) error {
 		return err
 	}
 	report(n, idle, busy, float64(sources.reads.Load()-reads)/during.Seconds())
-	return nil
+	return writeHeap(heap)
+}
+
+func writeHeap(path string) error {
+	if path == "" {
+		return nil
+	}
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return pprof.WriteHeapProfile(f)
 }
 
 func report(n int, idle, busy cost, reads float64) {
+	fmt.Printf("the scaler has %d goroutines more\n", busy.goroutines-idle.goroutines)
 	fmt.Printf("%d ScaledObjects: scaler %.2f of a core and %d MB more; control plane %.2f of a core and %d MB more; %.0f HTTP reads a second\n",
 		n, busy.scaler-idle.scaler, (busy.heap-idle.heap)>>20, busy.plane-idle.plane, (busy.planeRSS-idle.planeRSS)>>20, reads)
 	fmt.Printf("RESULT objects=%d scaler_cores=%.3f scaler_mb=%d scaler_rss_mb=%d plane_cores=%.3f plane_mb=%d total_cores=%.3f http_reads_per_s=%.0f\n",
@@ -187,7 +207,7 @@ func startSources(ctx context.Context, dir string) (*sources, error) {
 func startScaler(ctx context.Context, cfg *rest.Config) (client.Client, error) {
 	log.SetLogger(logr.Discard())
 	scheme := kruntime.NewScheme()
-	for _, add := range []func(*kruntime.Scheme) error{clientscheme.AddToScheme, kedav1alpha1.AddToScheme} {
+	for _, add := range []func(*kruntime.Scheme) error{clientscheme.AddToScheme, kedav1alpha1.AddToScheme, v1alpha1.AddToScheme} {
 		if err := add(scheme); err != nil {
 			return nil, err
 		}
@@ -212,43 +232,49 @@ func startScaler(ctx context.Context, cfg *rest.Config) (client.Client, error) {
 	return m.GetClient(), nil
 }
 
-// create makes the Deployments, with no pod, and their ScaledObjects.
-func create(ctx context.Context, c client.Client, n int, s *sources) error {
+// createAll makes n objects.
+func createAll(ctx context.Context, c client.Client, n int, object func(i int) client.Object) error {
 	for i := range n {
-		name := fmt.Sprintf("app-%03d", i)
-		labels := map[string]string{"app": name}
-		d := &appsv1.Deployment{
-			ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: "default"},
-			Spec: appsv1.DeploymentSpec{
-				Replicas: new(int32(0)), Selector: &metav1.LabelSelector{MatchLabels: labels}, Paused: true,
-				Template: corev1.PodTemplateSpec{
-					ObjectMeta: metav1.ObjectMeta{Labels: labels},
-					Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "app", Image: "none"}}},
-				},
-			},
-		}
-		o := &kedav1alpha1.ScaledObject{
-			ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: "default"},
-			Spec: kedav1alpha1.ScaledObjectSpec{
-				ScaleTargetRef: &kedav1alpha1.ScaleTarget{Name: name}, Triggers: []kedav1alpha1.ScaleTriggers{trigger(i, name, s)},
-			},
-		}
-		for _, object := range []client.Object{d, o} {
-			if err := c.Create(ctx, object); err != nil {
-				return fmt.Errorf("creating %T %q: %w", object, name, err)
-			}
+		if err := c.Create(ctx, object(i)); err != nil {
+			return fmt.Errorf("creating object %d of %d: %w", i, n, err)
 		}
 	}
 	return nil
 }
 
-func trigger(i int, name string, s *sources) kedav1alpha1.ScaleTriggers {
+func name(i int) string { return fmt.Sprintf("app-%03d", i) }
+
+// deployment is a workload without pods, which costs the control plane nothing at rest.
+func deployment(i int) client.Object {
+	labels := map[string]string{"app": name(i)}
+	return &appsv1.Deployment{
+		ObjectMeta: metav1.ObjectMeta{Name: name(i), Namespace: "default"},
+		Spec: appsv1.DeploymentSpec{
+			Replicas: new(int32(0)), Selector: &metav1.LabelSelector{MatchLabels: labels}, Paused: true,
+			Template: corev1.PodTemplateSpec{
+				ObjectMeta: metav1.ObjectMeta{Labels: labels},
+				Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "app", Image: "none"}}},
+			},
+		},
+	}
+}
+
+func (s *sources) scaledObject(i int) client.Object {
+	return &kedav1alpha1.ScaledObject{
+		ObjectMeta: metav1.ObjectMeta{Name: name(i), Namespace: "default"},
+		Spec: kedav1alpha1.ScaledObjectSpec{
+			ScaleTargetRef: &kedav1alpha1.ScaleTarget{Name: name(i)}, Triggers: []kedav1alpha1.ScaleTriggers{s.trigger(i)},
+		},
+	}
+}
+
+func (s *sources) trigger(i int) kedav1alpha1.ScaleTriggers {
 	switch i % 5 {
 	case 0, 1:
-		return kedav1alpha1.ScaleTriggers{Type: "redis", Metadata: map[string]string{"address": s.redisAt, "listName": name, "listLength": "5"}}
+		return kedav1alpha1.ScaleTriggers{Type: "redis", Metadata: map[string]string{"address": s.redisAt, "listName": name(i), "listLength": "5"}}
 	case 2, 3:
 		return kedav1alpha1.ScaleTriggers{Type: "metrics-api", Metadata: map[string]string{
-			"url": "http://" + s.at + "/" + name, "valueLocation": "value", "targetValue": "1",
+			"url": "http://" + s.at + "/" + name(i), "valueLocation": "value", "targetValue": "1",
 		}}
 	}
 	return kedav1alpha1.ScaleTriggers{Type: "cron", Metadata: map[string]string{
@@ -283,6 +309,7 @@ func awaitReady(ctx context.Context, c client.Client, n int) error {
 type cost struct {
 	scaler, plane       float64
 	heap, rss, planeRSS int64
+	goroutines          int
 }
 
 func measure(ctx context.Context, plane *exec.Cmd, during time.Duration) (cost, error) {
@@ -296,7 +323,7 @@ func measure(ctx context.Context, plane *exec.Cmd, during time.Duration) (cost, 
 	runtime.ReadMemStats(&m)
 	return cost{
 		scaler: (after.CPU - mine.CPU).Seconds() / during.Seconds(), plane: (theirsAfter.CPU - theirs.CPU).Seconds() / during.Seconds(),
-		heap: int64(m.HeapInuse + m.StackInuse), rss: after.RSS, planeRSS: theirsAfter.RSS,
+		heap: int64(m.HeapInuse + m.StackInuse), rss: after.RSS, planeRSS: theirsAfter.RSS, goroutines: runtime.NumGoroutine(),
 	}, nil
 }
 
