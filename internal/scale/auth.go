@@ -62,14 +62,14 @@ func (c credentials) resolve(ctx context.Context, ref *kedav1alpha1.Authenticati
 
 func orKind(kind string) string {
 	if kind == "" {
-		return "TriggerAuthentication"
+		return kindAuth
 	}
 	return kind
 }
 
 // spec reads the object and the namespace its references are in.
 func (c credentials) spec(ctx context.Context, ref *kedav1alpha1.AuthenticationRef, namespace string) (*kedav1alpha1.TriggerAuthenticationSpec, string, error) {
-	if orKind(ref.Kind) == "ClusterTriggerAuthentication" {
+	if orKind(ref.Kind) == kindClusterAuth {
 		var a kedav1alpha1.ClusterTriggerAuthentication
 		if err := c.reader.Get(ctx, client.ObjectKey{Name: ref.Name}, &a); err != nil {
 			return nil, "", fmt.Errorf("reading ClusterTriggerAuthentication %q: %w", ref.Name, err)

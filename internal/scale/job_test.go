@@ -151,6 +151,41 @@ spec:
 	}
 }
 
+func TestAuthenticationNamesWhoUsesIt(t *testing.T) {
+	s := startStory(t)
+	url, _ := queue(t)
+	s.deployment("web", 0)
+	s.credentials()
+	object := apply[kedav1alpha1.ScaledObject](s, "metadata: {name: web}\nspec:\n  scaleTargetRef: {name: web}\n"+queueTrigger(url))
+	for _, name := range []string{"pack", "bill"} {
+		apply[kedav1alpha1.ScaledJob](s, `
+metadata: {name: `+name+`}
+spec:
+  jobTargetRef: {template: {spec: {containers: [{name: pack, image: none}]}}}
+`+queueTrigger(url))
+	}
+	s.wantUsers("web", "bill,pack")
+	if err := s.client.Delete(context.Background(), object); err != nil {
+		t.Fatal(err)
+	}
+	s.wantUsers("", "bill,pack")
+}
+
+func (s *story) wantUsers(objects, jobs string) {
+	s.t.Helper()
+	want := kedav1alpha1.TriggerAuthenticationStatus{ScaledObjectNamesStr: objects, ScaledJobNamesStr: jobs}
+	s.eventually(fmt.Sprintf("a status %+v", want), func(ctx context.Context) error {
+		var o kedav1alpha1.TriggerAuthentication
+		if err := s.client.Get(ctx, s.key("queue"), &o); err != nil {
+			return err
+		}
+		if o.Status != want {
+			return fmt.Errorf("it is %+v", o.Status)
+		}
+		return nil
+	})
+}
+
 func TestPlaceOfCredentialsThatIsNotReadIsNamed(t *testing.T) {
 	s := startStory(t)
 	s.deployment("web", 0)

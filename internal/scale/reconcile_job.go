@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 )
 
@@ -25,10 +26,11 @@ import (
 type jobs struct{ *objects }
 
 func (r *jobs) addJobs(m ctrl.Manager) error {
+	specs := builder.WithPredicates(predicate.GenerationChangedPredicate{})
 	return ctrl.NewControllerManagedBy(m).Named("scaledjob").
 		For(&kedav1alpha1.ScaledJob{}, builder.WithPredicates(specOrAnnotations())).
-		Watches(&kedav1alpha1.TriggerAuthentication{}, r.byAuth("TriggerAuthentication", &kedav1alpha1.ScaledJobList{})).
-		Watches(&kedav1alpha1.ClusterTriggerAuthentication{}, r.byAuth("ClusterTriggerAuthentication", &kedav1alpha1.ScaledJobList{})).
+		Watches(&kedav1alpha1.TriggerAuthentication{}, r.byAuth(kindAuth, &kedav1alpha1.ScaledJobList{}), specs).
+		Watches(&kedav1alpha1.ClusterTriggerAuthentication{}, r.byAuth(kindClusterAuth, &kedav1alpha1.ScaledJobList{}), specs).
 		WithOptions(controller.Options{MaxConcurrentReconciles: reconcilers, RateLimiter: retries()}).
 		Complete(r)
 }

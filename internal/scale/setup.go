@@ -84,7 +84,7 @@ func Setup(d Deps) (*Scaler, error) {
 		scaler: s, client: s.client, mapper: d.Manager.GetRESTMapper(),
 		credentials: credentials{reader: d.Manager.GetAPIReader(), kube: d.Kube, namespace: d.Namespace},
 	}
-	for _, add := range []func(ctrl.Manager) error{r.addObjects, (&jobs{objects: r}).addJobs} {
+	for _, add := range []func(ctrl.Manager) error{r.addObjects, (&jobs{objects: r}).addJobs, addAuths} {
 		if err := add(d.Manager); err != nil {
 			return nil, fmt.Errorf("setting up scaling: %w", err)
 		}
@@ -165,15 +165,16 @@ func authsOf(triggers []kedav1alpha1.ScaleTriggers) []string {
 }
 
 func (r *objects) addObjects(m ctrl.Manager) error {
+	specs := builder.WithPredicates(predicate.GenerationChangedPredicate{})
 	return ctrl.NewControllerManagedBy(m).Named("scaledobject").
 		For(&kedav1alpha1.ScaledObject{}, builder.WithPredicates(specOrAnnotations())).
 		Watches(&kedav1alpha1.ScaledObject{}, r.byTarget(), builder.WithPredicates(comesOrGoes())).
-		Watches(&autoscalingv2.HorizontalPodAutoscaler{}, r.byTarget(), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		Watches(&autoscalingv2.HorizontalPodAutoscaler{}, r.byTarget(), specs).
 		Watches(&appsv1.Deployment{}, r.byTarget(), builder.WithPredicates(comesOrChangesPods())).
 		Watches(&appsv1.StatefulSet{}, r.byTarget(), builder.WithPredicates(comesOrChangesPods())).
-		Watches(&v1alpha1.App{}, r.byTarget(), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
-		Watches(&kedav1alpha1.TriggerAuthentication{}, r.byAuth("TriggerAuthentication", &kedav1alpha1.ScaledObjectList{})).
-		Watches(&kedav1alpha1.ClusterTriggerAuthentication{}, r.byAuth("ClusterTriggerAuthentication", &kedav1alpha1.ScaledObjectList{})).
+		Watches(&v1alpha1.App{}, r.byTarget(), specs).
+		Watches(&kedav1alpha1.TriggerAuthentication{}, r.byAuth(kindAuth, &kedav1alpha1.ScaledObjectList{}), specs).
+		Watches(&kedav1alpha1.ClusterTriggerAuthentication{}, r.byAuth(kindClusterAuth, &kedav1alpha1.ScaledObjectList{}), specs).
 		WithOptions(controller.Options{MaxConcurrentReconciles: reconcilers, RateLimiter: retries()}).
 		Complete(r)
 }
