@@ -34,7 +34,7 @@ func (p *Platform) startCapabilities(ctx context.Context) error {
 	admin := p.control.Admin()
 	m, err := ctrl.NewManager(admin, manager.Options{
 		Scheme: scheme,
-		Cache:  cache.Options{DefaultTransform: cache.TransformStripManagedFields()},
+		Cache:  cache.Options{DefaultTransform: cache.TransformStripManagedFields(), ByObject: traffic.Cached()},
 		// What the platform measures is served by its own pages, and there is one platform per data directory.
 		Metrics: metricsserver.Options{BindAddress: "0"},
 		Logger:  logr.FromSlogHandler(p.log.Handler()),

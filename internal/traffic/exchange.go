@@ -21,6 +21,7 @@ type exchange struct {
 	rule   *rule
 	target *target
 
+	unread   bool // the request came with a body on a connection of HTTP/1.1
 	request  body
 	response answerBody
 
@@ -42,7 +43,7 @@ var (
 
 // serveEntry answers a request by the rule of e.
 func (g *Gateway) serveEntry(e *entry, w http.ResponseWriter, r *http.Request, started time.Time) {
-	x := &exchange{entry: e, rule: e.rule}
+	x := &exchange{entry: e, rule: e.rule, unread: hasUnreadBody(r)}
 	if x.answerByRule(w, r) {
 		x.begin(e.rule.series, nil, started)
 		x.end(time.Now())

@@ -64,8 +64,16 @@ func (b *backend) wait(ctx context.Context, set *endpointSet, choose func(*endpo
 	b.shared.signals.Held(types.NamespacedName{Namespace: b.key.Namespace, Name: b.key.Service})
 	expired := time.NewTimer(b.holdTime())
 	defer expired.Stop()
+	client := unreadClient(ctx)
+	look := client.looks()
+	defer look.Stop()
 	for {
 		select {
+		case <-look.C:
+			if client.left() {
+				return nil, context.Canceled
+			}
+			continue
 		case <-set.replaced:
 		case <-expired.C:
 			return nil, errNoEndpoint

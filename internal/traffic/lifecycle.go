@@ -5,8 +5,9 @@ import "errors"
 // What a program needs that runs the gateway alone: whether it can take requests, how to let go of its clients before
 // it stops, and who of several gateways writes statuses.
 
-// Ready says whether requests can be answered: the first table is there and the gateway does not drain. The error is
-// why not.
+// Ready says whether requests can be answered: the first table is there, the ports of its listeners are served, and the
+// gateway does not drain. A port that could not be opened does not count while another is: one bad listener must not take
+// the others out of service. The error is why not.
 func (g *Gateway) Ready() error {
 	select {
 	case <-g.installed:
@@ -16,7 +17,7 @@ func (g *Gateway) Ready() error {
 	if g.draining.Load() {
 		return errors.New("draining")
 	}
-	return nil
+	return g.sockets.ready()
 }
 
 // Drain makes clients go elsewhere: every answer is the last of its connection from now on (RFC 9112 section 9.6, and

@@ -20,6 +20,7 @@ func (g *Gateway) newServer(h http.Handler) *http.Server {
 		IdleTimeout:                  clientIdleTimeout,
 		DisableGeneralOptionsHandler: true,
 		ConnState:                    g.connections.state,
+		ConnContext:                  withClient,
 		HTTP2: &http.HTTP2Config{
 			MaxConcurrentStreams:          maxStreams,
 			MaxReceiveBufferPerStream:     streamBuffer,

@@ -32,6 +32,7 @@ type sockets struct {
 
 	mu      sync.Mutex
 	open    map[SocketKey]*socket
+	closed  int // could not be opened when it was tried last
 	stopped bool
 }
 
@@ -72,7 +73,23 @@ func (s *sockets) prepare(t *Table) map[SocketKey]string {
 		}
 		s.open[key] = one
 	}
+	s.closed = len(closed)
 	return closed
+}
+
+// ready is nil once every socket that could be opened is served, unless there is none of those that there should be.
+func (s *sockets) ready() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.open) == 0 && s.closed > 0 {
+		return errors.New("no port of a listener could be opened")
+	}
+	for _, one := range s.open {
+		if !one.serving {
+			return errors.New("the listeners' ports are being opened")
+		}
+	}
+	return nil
 }
 
 func (s *sockets) listen(key SocketKey) (*socket, error) {
@@ -95,7 +112,7 @@ func (s *sockets) listen(key SocketKey) (*socket, error) {
 	one.server.BaseContext = func(net.Listener) context.Context {
 		return context.WithValue(context.Background(), socketContext{}, key)
 	}
-	one.server.ConnContext = secureContext
+	one.server.ConnContext = func(ctx context.Context, c net.Conn) context.Context { return secureContext(withClient(ctx, c), c) }
 	return one, nil
 }
 

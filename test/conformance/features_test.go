@@ -19,7 +19,7 @@ func declared(t *testing.T) map[features.FeatureName]bool {
 	class := gatewayv1.GatewayClass{
 		ObjectMeta: metav1.ObjectMeta{Name: "escale"}, Spec: gatewayv1.GatewayClassSpec{ControllerName: traffic.ControllerName},
 	}
-	_, statuses := traffic.Compile(traffic.Facts{Classes: []gatewayv1.GatewayClass{class}})
+	statuses := traffic.Compile(traffic.Facts{Classes: []gatewayv1.GatewayClass{class}}, nil).Statuses
 	set := map[features.FeatureName]bool{}
 	for _, f := range statuses.Classes["escale"].SupportedFeatures {
 		set[features.FeatureName(f.Name)] = true

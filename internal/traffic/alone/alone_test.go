@@ -223,9 +223,9 @@ func TestGatewaysAlone(t *testing.T) {
 	// A second one serves and writes statuses when the first is gone. On a cluster it has the port of its own pod; here
 	// it has to wait for it.
 	b := c.start("b", 300*time.Millisecond)
-	c.eventually("the second gateway to be ready", func() bool {
-		res, _ := get(b.health, "/readyz", "")
-		return res != nil && res.StatusCode == 200
+	c.eventually("the second gateway to wait for its port", func() bool {
+		_, body := get(b.health, "/readyz", "")
+		return strings.Contains(body, "no port of a listener could be opened")
 	})
 	a.stop()
 	if err := <-a.ended; err != nil {
@@ -235,6 +235,9 @@ func TestGatewaysAlone(t *testing.T) {
 		res, _ := get(requests, "/", "first.test")
 		return res != nil && res.StatusCode == 200
 	})
+	if res, body := get(b.health, "/readyz", ""); res == nil || res.StatusCode != 200 {
+		t.Errorf("a gateway that answers is not ready: %v %q", res, body)
+	}
 	c.apply(strings.ReplaceAll(routeText, "first", "second"))
 	c.eventually("the second gateway to write statuses", func() bool { return c.accepted("second") })
 

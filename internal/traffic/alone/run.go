@@ -94,7 +94,7 @@ func Run(ctx context.Context, c Config) error {
 	log := logr.FromSlogHandler(c.Log.Handler())
 	m, err := ctrl.NewManager(cluster, manager.Options{
 		Scheme: scheme, Logger: log,
-		Cache:   cache.Options{DefaultTransform: cache.TransformStripManagedFields()},
+		Cache:   cache.Options{DefaultTransform: cache.TransformStripManagedFields(), ByObject: traffic.Cached()},
 		Metrics: metricsserver.Options{BindAddress: "0"}, // served with the health
 		// Names are unique in a process only by the controllers that tests start twice.
 		Controller: config.Controller{SkipNameValidation: new(true)},

@@ -84,6 +84,23 @@ func (b *bench) oneByOne(ctx context.Context, part string, n int) ([]time.Durati
 	return took, nil
 }
 
+// warm creates some routes, asks for them, and deletes them.
+func (b *bench) warm(ctx context.Context) error {
+	const n = 100
+	if _, _, err := b.atOnce(ctx, "warm", n); err != nil {
+		return err
+	}
+	for i := range n {
+		if err := b.client.Delete(ctx, route("warm", i, "web")); err != nil {
+			return err
+		}
+		if err := b.until(ctx, func() bool { return !b.served(host("warm", i)) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // writers is how many routes are created at a time.
 const writers = 8
 
