@@ -4,12 +4,12 @@ import (
 	"context"
 	"iter"
 	"math"
-	"strings"
 	"time"
 
 	"github.com/escale-dev/escale/api/v1alpha1"
 	"github.com/escale-dev/escale/internal/signal"
 	"github.com/escale-dev/escale/internal/timeline"
+	"github.com/escale-dev/escale/internal/timeline/draw"
 	"github.com/escale-dev/escale/internal/web/chart"
 	"k8s.io/apimachinery/pkg/types"
 )
@@ -24,8 +24,6 @@ const (
 	// holdSeen is for how long something seen counts when what follows is no further: facts are gathered each ten
 	// seconds while nobody looks.
 	holdSeen = 12 * time.Second
-	// scaleupGoal is how long a scale-up should take.
-	scaleupGoal = 10 * time.Second
 )
 
 // appCharts are what an App did lately. Requests and Latency are nil for one that no gateway leads to.
@@ -85,7 +83,7 @@ func chartsOf(past []signal.Facts, records []timeline.Record, now time.Time) *ap
 	if len(past) == 0 {
 		return nil
 	}
-	marks := marksOf(records)
+	marks := draw.Marks(records)
 	c := &appCharts{Pods: linesOf("chart-pods", "Pods", chart.Count, time.Second, now, marks), Scaleup: lastScaleup(records)}
 	c.Pods.Series = []chart.Series{
 		{Name: "ready", Tone: chart.ToneA, Shape: chart.StepArea, Values: placed(past, time.Second, now, func(f *signal.Facts) float64 { return float64(f.Ready) })},
@@ -161,18 +159,11 @@ func latencyLines(past []signal.Facts, now time.Time) *chart.Lines {
 			slots[at].Add(&past[i].Latency)
 		}
 	}
-	for _, q := range []struct {
-		name  string
-		part  float64
-		tone  chart.Tone
-		shape chart.Shape
-	}{{"p50", .5, chart.ToneA, chart.Area}, {"p95", .95, chart.ToneC, chart.Dashed}, {"p99", .99, chart.ToneB, chart.Fine}} {
-		v := make(chart.Values, len(slots))
-		for i := range slots {
-			v[i] = chart.Quantile(signal.LatencyBounds[:], slots[i].Buckets[:], q.part)
-		}
-		l.Series = append(l.Series, chart.Series{Name: q.name, Values: v, Tone: q.tone, Shape: q.shape})
+	counts := make([][]uint64, len(slots))
+	for i := range slots {
+		counts[i] = slots[i].Buckets[:]
 	}
+	l.Series = chart.Latencies(signal.LatencyBounds[:], counts)
 	return &l
 }
 
@@ -187,57 +178,14 @@ func cpuLines(past []signal.Facts, now time.Time) *chart.Lines {
 	return &l
 }
 
-// marksOf are the acts that charts show.
-func marksOf(records []timeline.Record) []chart.Mark {
-	var out []chart.Mark
-	for _, r := range records {
-		kind, ok := markKind(r)
-		if !ok {
-			continue
-		}
-		text := r.Action
-		if r.From != "" || r.To != "" {
-			text += " " + strings.Trim(r.From+" → "+r.To, " →")
-		}
-		out = append(out, chart.Mark{At: r.Time, Kind: kind, Text: text})
-	}
-	return out
-}
-
-func markKind(r timeline.Record) (chart.MarkKind, bool) {
-	switch r.Action {
-	case "scaled up":
-		return chart.ScaledUp, true
-	case "scaled down", "took down":
-		return chart.ScaledDown, true
-	case "released", "rolled back":
-		return chart.Deployed, true
-	case "stalled":
-		return chart.Trouble, true
-	}
-	return "", false
-}
-
 // lastScaleup is the newest one of which the stages are known; nil when there was none.
 func lastScaleup(records []timeline.Record) *scaleup {
 	for _, r := range records {
 		if r.Action != "scaled up" || len(r.Stages) == 0 {
 			continue
 		}
-		s := &scaleup{At: r.Time, Change: r.From + " → " + r.To, Reason: sentence(r.Reason)}
-		s.Waterfall = chart.Waterfall{ID: "waterfall", Title: "until " + untilText(r), Goal: scaleupGoal}
-		for _, stage := range r.Stages {
-			s.Waterfall.Stages = append(s.Waterfall.Stages, chart.Stage{Name: stage.Name, Took: stage.Duration, Own: stage.Name == "start" || stage.Name == "ready"})
-		}
-		return s
+		return &scaleup{At: r.Time, Change: r.From + " → " + r.To, Reason: sentence(r.Reason),
+			Waterfall: draw.Waterfall("waterfall", r.Stages)}
 	}
 	return nil
-}
-
-// untilText is what a scale-up got to.
-func untilText(r timeline.Record) string {
-	if last := r.Stages[len(r.Stages)-1].Name; last != "first answer" {
-		return last
-	}
-	return "the first answer"
 }

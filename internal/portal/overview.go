@@ -12,6 +12,7 @@ import (
 	"k8s.io/component-helpers/resource"
 
 	"github.com/escale-dev/escale/api/v1alpha1"
+	"github.com/escale-dev/escale/internal/web"
 )
 
 // overview is the first page.
@@ -39,9 +40,9 @@ type summary struct {
 
 // attention is one thing that a person should look at.
 type attention struct {
-	Name  string `json:"name"`
-	Page  string `json:"page,omitempty"`
-	State State  `json:"state"`
+	Name  string    `json:"name"`
+	Page  string    `json:"page,omitempty"`
+	State web.State `json:"state"`
 }
 
 // appRow is one App in the list.
@@ -49,7 +50,7 @@ type appRow struct {
 	Namespace string    `json:"namespace"`
 	Name      string    `json:"name"`
 	Kind      string    `json:"kind"` // "service", "worker" or "job"
-	State     State     `json:"state"`
+	State     web.State `json:"state"`
 	Observed  int32     `json:"observed"`
 	Desired   int32     `json:"desired"`
 	Revision  string    `json:"revision,omitempty"`
@@ -71,7 +72,7 @@ func shortURL(url string) string { return strings.TrimSuffix(strings.TrimPrefix(
 type nodeRow struct {
 	Name    string    `json:"name"`
 	Zone    string    `json:"zone,omitempty"`
-	State   State     `json:"state"`
+	State   web.State `json:"state"`
 	Problem string    `json:"problem,omitempty"`
 	CPU     amount    `json:"cpu"`    // cores
 	Memory  amount    `json:"memory"` // bytes
@@ -124,7 +125,7 @@ func overviewOf(f facts, query string) overview {
 	for _, app := range f.apps {
 		row := rowOf(f.of(app))
 		v.Summary.countApp(row)
-		if matches(query, row.Namespace, row.Name, row.Kind, string(row.State), row.Revision, row.URL, row.Problem) {
+		if web.Matches(query, row.Namespace, row.Name, row.Kind, row.State.String(), row.Revision, row.URL, row.Problem) {
 			v.Apps = append(v.Apps, row)
 		}
 	}
@@ -134,7 +135,7 @@ func overviewOf(f facts, query string) overview {
 		row := nodeOf(&f.nodes[i], pods[f.nodes[i].Name])
 		v.Summary.countNode(row)
 		zones[row.Zone] = true
-		if matches(query, row.Name, row.Zone, string(row.State), row.Problem) {
+		if web.Matches(query, row.Name, row.Zone, row.State.String(), row.Problem) {
 			v.Nodes = append(v.Nodes, row)
 		}
 	}
@@ -230,7 +231,7 @@ func nodeOf(n *corev1.Node, pods []*corev1.Pod) nodeRow {
 	return row
 }
 
-func nodeState(n *corev1.Node) (State, string) {
+func nodeState(n *corev1.Node) (web.State, string) {
 	for _, c := range n.Status.Conditions {
 		if c.Type == corev1.NodeReady && c.Status == corev1.ConditionTrue {
 			if n.Spec.Unschedulable {
@@ -243,15 +244,4 @@ func nodeState(n *corev1.Node) (State, string) {
 		}
 	}
 	return NotReady, "It has not reported yet."
-}
-
-// matches says whether each word of a search is part of one of the texts.
-func matches(query string, texts ...string) bool {
-	all := strings.ToLower(strings.Join(texts, "\n"))
-	for word := range strings.FieldsSeq(strings.ToLower(query)) {
-		if !strings.Contains(all, word) {
-			return false
-		}
-	}
-	return true
 }

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 
+	"github.com/escale-dev/escale/internal/web"
 	corev1 "k8s.io/api/core/v1"
 )
 
@@ -13,7 +14,7 @@ type logPanel struct {
 	Pod        string
 	Container  string
 	Previous   bool
-	State      State
+	State      web.State
 	Containers []panelLink
 	Starts     []panelLink // the current container and the one before it, if there was one
 	Close      string

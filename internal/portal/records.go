@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/escale-dev/escale/internal/timeline"
+	"github.com/escale-dev/escale/internal/web"
 )
 
 // recordRow is a record of the timeline as a page shows it.
@@ -108,7 +109,7 @@ func timelineOf(all []timeline.Record, q timelineQuestion, now time.Time) timeli
 	for _, r := range all {
 		v.Kinds = append(v.Kinds, r.Object.Kind)
 		v.Spaces = append(v.Spaces, r.Object.Namespace)
-		if filter.Match(r) && matches(q.query, r.Actor, r.Action, r.Object.String(), r.From, r.To, r.Reason) {
+		if filter.Match(r) && web.Matches(q.query, r.Actor, r.Action, r.Object.String(), r.From, r.To, r.Reason) {
 			chosen = append(chosen, r)
 		}
 	}

@@ -15,6 +15,7 @@ import (
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"github.com/escale-dev/escale/api/v1alpha1"
+	"github.com/escale-dev/escale/internal/web"
 )
 
 // treeNode is an object and what it made.
@@ -22,7 +23,7 @@ type treeNode struct {
 	ID       string     `json:"id"`
 	Kind     string     `json:"kind"`
 	Name     string     `json:"name"`
-	State    State      `json:"state"`
+	State    web.State  `json:"state"`
 	Detail   string     `json:"detail,omitempty"`
 	Problem  string     `json:"problem,omitempty"`
 	Created  time.Time  `json:"created"`
@@ -47,7 +48,7 @@ type grower struct {
 
 // tree is what the App became: routes, and Deployments or CronJobs down to the pods. Pods whose owner is gone hang
 // below the App.
-func (a appFacts) tree(page string, state State, choice logChoice) []treeNode {
+func (a appFacts) tree(page string, state web.State, choice logChoice) []treeNode {
 	g := &grower{appFacts: a, page: page, choice: choice, byID: map[types.UID]bool{}, made: map[types.UID][]treeNode{}, rest: map[types.UID]int{}}
 	g.know()
 	for i := range a.pods {
@@ -98,7 +99,7 @@ func (g *grower) know() {
 }
 
 // node is an object with the children that were hung below it.
-func (g *grower) node(kind string, o metav1.ObjectMeta, state State, detail string) treeNode {
+func (g *grower) node(kind string, o metav1.ObjectMeta, state web.State, detail string) treeNode {
 	children := g.made[o.UID]
 	sortTree(children)
 	return treeNode{ID: "t-" + strings.ToLower(kind) + "-" + o.Name, Kind: kind, Name: o.Name, State: state,
@@ -226,7 +227,7 @@ func readyOf(ready int32, wanted *int32) string {
 }
 
 // shortage is the state of what has fewer ready pods than it wants: in trouble when a child is, else on its way.
-func shortage(children []treeNode, ready int32) State {
+func shortage(children []treeNode, ready int32) web.State {
 	for _, c := range children {
 		if level := c.State.Level(); level != "bad" && level != "warn" {
 			continue
@@ -239,7 +240,7 @@ func shortage(children []treeNode, ready int32) State {
 	return Starting
 }
 
-func deploymentState(d *appsv1.Deployment, children []treeNode) State {
+func deploymentState(d *appsv1.Deployment, children []treeNode) web.State {
 	wanted := int32(1)
 	if d.Spec.Replicas != nil {
 		wanted = *d.Spec.Replicas
@@ -258,7 +259,7 @@ func deploymentState(d *appsv1.Deployment, children []treeNode) State {
 	return Ready
 }
 
-func jobState(j *batchv1.Job) State {
+func jobState(j *batchv1.Job) web.State {
 	for _, c := range j.Status.Conditions {
 		if c.Status != corev1.ConditionTrue {
 			continue

@@ -15,6 +15,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/escale-dev/escale/api/v1alpha1"
+	"github.com/escale-dev/escale/internal/web"
 )
 
 // patience is how long a pod may take to become ready before the portal asks what is wrong.
@@ -22,7 +23,7 @@ const patience = 30 * time.Second
 
 // diagnose says how an App is and, if something is wrong, what, in one sentence. Its controller's words come first, so
 // that the portal and the command line say the same; pods that the controller still has hope for come next.
-func diagnose(a appFacts) (State, string) {
+func diagnose(a appFacts) (web.State, string) {
 	state, text := overall(a.app)
 	if state == Suspended || state == Stopped || state == Waiting {
 		return state, text
@@ -41,7 +42,7 @@ func diagnose(a appFacts) (State, string) {
 }
 
 // overall is the state as the App's own status tells it.
-func overall(app v1alpha1.App) (State, string) {
+func overall(app v1alpha1.App) (web.State, string) {
 	ready := meta.FindStatusCondition(app.Status.Conditions, v1alpha1.ConditionReady)
 	stalled := meta.FindStatusCondition(app.Status.Conditions, v1alpha1.ConditionStalled)
 	switch {
@@ -159,7 +160,7 @@ func exit(t *corev1.ContainerStateTerminated) string {
 }
 
 // podState is the one word for a pod.
-func podState(pod *corev1.Pod) State {
+func podState(pod *corev1.Pod) web.State {
 	if pod.DeletionTimestamp != nil {
 		return Stopping
 	}

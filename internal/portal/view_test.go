@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/escale-dev/escale/api/v1alpha1"
 	"github.com/escale-dev/escale/internal/timeline"
+	"github.com/escale-dev/escale/internal/web"
 )
 
 var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
@@ -90,7 +92,7 @@ func TestPods(t *testing.T) {
 	for _, c := range []struct {
 		name  string
 		pod   corev1.Pod
-		state State
+		state web.State
 		wrong string
 	}{
 		{"ready", podWith("p", running, true), Ready, ""},
@@ -140,7 +142,7 @@ func TestDiagnose(t *testing.T) {
 		app     v1alpha1.App
 		pods    []corev1.Pod
 		deploys []appsv1.Deployment
-		state   State
+		state   web.State
 		problem string
 	}{
 		{"new", searchApp(v1alpha1.AppStatus{}), nil, nil, Waiting, "The platform has not acted on the latest change yet."},
@@ -293,7 +295,7 @@ func TestOverview(t *testing.T) {
 	v := overviewOf(f, "")
 	want := summary{Apps: 3, AppsReady: 1, Nodes: 3, NodesReady: 2, Zones: 2, Pods: 1, Attention: []attention{
 		{Name: "node-b", State: NotReady}, {Name: "shop/broken", Page: "/apps/shop/broken", State: NotReady}}}
-	if diff := cmp.Diff(want, v.Summary); diff != "" {
+	if diff := cmp.Diff(want, v.Summary, cmpopts.EquateComparable(web.State{})); diff != "" {
 		t.Errorf("summary (-want +got):\n%s", diff)
 	}
 	a := v.Nodes[0]
@@ -413,7 +415,7 @@ func TestLogPanel(t *testing.T) {
 }
 
 func TestEveryStateHasALevel(t *testing.T) {
-	for _, s := range []State{Ready, Running, Accepted, Scheduled, Waiting, Starting, RollingOut, Stopping, Degraded, Cordoned, Failing, Crashing, NoImage, NoNode, NotReady, Refused, Failed} {
+	for _, s := range []web.State{Ready, Running, Accepted, Scheduled, Waiting, Starting, RollingOut, Stopping, Degraded, Cordoned, Failing, Crashing, NoImage, NoNode, NotReady, Refused, Failed} {
 		if s.Level() == "off" {
 			t.Errorf("%s has no level", s)
 		}

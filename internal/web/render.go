@@ -32,6 +32,7 @@ var (
 // html/template knows, they may use:
 //
 //	{{template "state" .State}}   icon and text of a value with the methods Level and String
+//	{{template "notices" .}}      the items of a list of Notices
 //	{{age .Time}}                 how long ago, kept up to date by the browser
 //	{{clock .Time}}               date and time in UTC
 //	{{took .Duration}}            a duration, rounded to what a reader needs

@@ -2,12 +2,13 @@ package view
 
 import (
 	"fmt"
+	"github.com/escale-dev/escale/internal/web"
 	"time"
 )
 
 // notices says what keeps a workload from what it should have.
-func notices(w Workload, now time.Time) []Notice {
-	n := Notice{What: w.Object + " " + w.ID(), Page: "/scaling/" + w.ID(), State: stateOf(w)}
+func notices(w Workload, now time.Time) []web.Notice {
+	n := web.Notice{What: w.Object + " " + w.ID(), Page: "/scaling/" + w.ID(), State: stateOf(w)}
 	explain := fmt.Sprintf("escale scale explain %s -n %s", w.Name, w.Namespace)
 	switch n.State {
 	case Conflict:
@@ -27,7 +28,7 @@ func notices(w Workload, now time.Time) []Notice {
 	default:
 		return nil
 	}
-	return []Notice{n}
+	return []web.Notice{n}
 }
 
 func lower(kind string) string {

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/escale-dev/escale/internal/timeline"
+	"github.com/escale-dev/escale/internal/timeline/draw"
+	"github.com/escale-dev/escale/internal/web"
 	"github.com/escale-dev/escale/internal/web/chart"
 )
 
@@ -16,7 +18,7 @@ import (
 type Scaling struct {
 	Query    string       `json:"-"`
 	Any      bool         `json:"-"` // whether anything is scaled at all
-	Notices  []Notice     `json:"notices"`
+	Notices  []web.Notice `json:"notices"`
 	Total    Total        `json:"total"`
 	Stats    []chart.Stat `json:"-"`
 	Rows     []Row        `json:"workloads"`
@@ -51,7 +53,7 @@ type Row struct {
 	Name      string      `json:"name"`
 	Page      string      `json:"-"`
 	Target    string      `json:"workload"`
-	State     State       `json:"state"`
+	State     web.State   `json:"state"`
 	Ready     int32       `json:"ready"`
 	Desired   int32       `json:"desired"`
 	Wanted    int32       `json:"wanted"`
@@ -88,7 +90,7 @@ type ScaleupRow struct {
 type HoursRow struct {
 	Kind  string    `json:"kind"`
 	Name  string    `json:"name"`
-	State State     `json:"state"`
+	State web.State `json:"state"`
 	Text  string    `json:"text"`
 	Until time.Time `json:"until,omitzero"`
 	Saved string    `json:"saved,omitempty"`
@@ -100,13 +102,13 @@ const mostScaleups = 4
 
 // Of is the Scaling page for facts, with the workloads that a search chooses.
 func Of(f Facts, query string) Scaling {
-	s := Scaling{Query: query, Any: len(f.Workloads) > 0, Notices: []Notice{}, Rows: []Row{}, Waste: []WasteRow{}, Hours: []HoursRow{}}
+	s := Scaling{Query: query, Any: len(f.Workloads) > 0, Notices: []web.Notice{}, Rows: []Row{}, Waste: []WasteRow{}, Hours: []HoursRow{}}
 	s.Total.Workloads = len(f.Workloads)
 	for _, w := range f.Workloads {
 		s.Total.add(w)
 		s.Notices = append(s.Notices, notices(w, f.Now)...)
 		row := rowOf(w, f.Now)
-		if !matches(query, row.Namespace, row.Name, row.Target, string(row.State), row.Reason, strings.Join(row.Triggers, " ")) {
+		if !web.Matches(query, row.Namespace, row.Name, row.Target, row.State.String(), row.Reason, strings.Join(row.Triggers, " ")) {
 			continue
 		}
 		s.Rows = append(s.Rows, row)
@@ -115,36 +117,21 @@ func Of(f Facts, query string) Scaling {
 		}
 	}
 	for _, h := range f.Hours {
-		if row := hoursRow(h); matches(query, row.Name, row.Kind, string(row.State), row.Text) {
+		if row := hoursRow(h); web.Matches(query, row.Name, row.Kind, row.State.String(), row.Text) {
 			s.Hours = append(s.Hours, row)
 		}
 	}
 	slices.SortFunc(s.Rows, func(a, b Row) int {
 		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
 	})
-	slices.SortStableFunc(s.Notices, func(a, b Notice) int { return severity(b.State) - severity(a.State) })
+	web.Gravest(s.Notices)
 	slices.SortStableFunc(s.Waste, func(a, b WasteRow) int { return cmp.Compare(unused(b.CPU), unused(a.CPU)) })
 	s.Scaleups = scaleups(f)
 	s.Stats = s.Total.stats()
 	return s
 }
 
-func severity(s State) int {
-	return slices.Index([]string{"off", "ok", "busy", "warn", "bad"}, s.Level())
-}
-
 func unused(g chart.Gauge) float64 { return float64(g.Of - g.Used) }
-
-// matches says whether each word of a search is part of one of the texts.
-func matches(query string, texts ...string) bool {
-	all := strings.ToLower(strings.Join(texts, "\n"))
-	for word := range strings.FieldsSeq(strings.ToLower(query)) {
-		if !strings.Contains(all, word) {
-			return false
-		}
-	}
-	return true
-}
 
 // last is the newest point; false when nothing was seen within ten seconds.
 func (w Workload) last(now time.Time) (Point, bool) {
@@ -187,7 +174,7 @@ func (t *Total) stats() []chart.Stat {
 }
 
 // stateOf is the word for how a workload stands.
-func stateOf(w Workload) State {
+func stateOf(w Workload) web.State {
 	switch {
 	case w.Conflict:
 		return Conflict
@@ -300,36 +287,18 @@ func (a *Advice) Sentence(to time.Time) string {
 	return fmt.Sprintf("What it reserves fits a target of %.0f%% CPU.", 100*a.Target)
 }
 
-// ownStages are the stages in which the application starts.
-var ownStages = map[string]bool{"start": true, "ready": true}
-
-var stageNotes = map[string]string{
-	"signal": "the demand was seen, until the decision", "decision": "until the API server accepted it",
-	"placement": "until a node was found", "node": "until that node was there", "start": "until its containers ran",
-	"ready": "until its probe passed", "routed": "until requests could be sent to it", "first answer": "until it answered one",
-}
-
-// goal is what a scale-up should take.
-const goal = 10 * time.Second
-
 // recordRow is a scale-up of the timeline.
 func recordRow(i int, r timeline.Record) ScaleupRow {
 	row := ScaleupRow{At: r.Time, Name: r.Object.Namespace + "/" + r.Object.Name, Change: r.From + " → " + r.To, Reason: sentence(r.Reason)}
-	row.Waterfall = chart.Waterfall{ID: fmt.Sprintf("w%d", i), Title: "until the first answer", Goal: goal}
-	for _, s := range r.Stages {
-		row.Waterfall.Stages = append(row.Waterfall.Stages, chart.Stage{Name: s.Name, Took: s.Duration, Own: ownStages[s.Name], Note: stageNotes[s.Name]})
-	}
-	if n := len(r.Stages); n > 0 && r.Stages[n-1].Name != "first answer" {
-		row.Waterfall.Title = "until " + r.Stages[n-1].Name
-	}
+	row.Waterfall = draw.Waterfall(fmt.Sprintf("w%d", i), r.Stages)
 	return row
 }
 
 func runningRow(i int, w Workload, s Scaleup) ScaleupRow {
 	row := ScaleupRow{At: s.At, Name: w.ID(), Change: fmt.Sprintf("%d → %d pods", s.From, s.To), Reason: sentence(s.Stands), Running: true}
-	row.Waterfall = chart.Waterfall{ID: fmt.Sprintf("n%d", i), Title: "so far", Goal: goal}
+	row.Waterfall = chart.Waterfall{ID: fmt.Sprintf("n%d", i), Title: "so far", Goal: draw.Goal}
 	for _, stage := range s.Stages {
-		row.Waterfall.Stages = append(row.Waterfall.Stages, chart.Stage{Name: stage.Name, Took: stage.Took, Own: ownStages[stage.Name], Running: stage.Running, Note: stageNotes[stage.Name]})
+		row.Waterfall.Stages = append(row.Waterfall.Stages, draw.Stage(stage.Name, stage.Took, stage.Running))
 	}
 	return row
 }

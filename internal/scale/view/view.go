@@ -5,6 +5,7 @@ import (
 
 	"github.com/escale-dev/escale/internal/signal"
 	"github.com/escale-dev/escale/internal/timeline"
+	"github.com/escale-dev/escale/internal/web"
 )
 
 // Facts is everything a view may know.
@@ -158,52 +159,23 @@ type Period struct {
 	From, To time.Duration
 }
 
-// State is the word for how something is.
-type State string
-
 // The states.
-const (
-	Steady      State = "Steady"
-	ScalingUp   State = "Scaling up"
-	ScalingDown State = "Scaling down"
-	Waiting     State = "Waiting"
-	Resting     State = "At rest"
-	AtMost      State = "At maximum"
-	Held        State = "Held"
-	Paused      State = "Paused"
-	OnFallback  State = "On fallback"
-	Blind       State = "Blind"
-	Conflict    State = "Conflict"
-	Failing     State = "Failing"
-	Reading     State = "Read"
-	Pushed      State = "Pushed"
-	Unread      State = "Not read"
-	Up          State = "Up"
-	Down        State = "Down"
+var (
+	Steady      = web.OK("Steady")
+	ScalingUp   = web.Busy("Scaling up")
+	ScalingDown = web.Busy("Scaling down")
+	Waiting     = web.Busy("Waiting")
+	Resting     = web.Off("At rest")
+	AtMost      = web.Warn("At maximum")
+	Held        = web.Warn("Held")
+	Paused      = web.Off("Paused")
+	OnFallback  = web.Warn("On fallback")
+	Blind       = web.Warn("Blind")
+	Conflict    = web.Bad("Conflict")
+	Failing     = web.Bad("Failing")
+	Reading     = web.OK("Read")
+	Pushed      = web.OK("Pushed")
+	Unread      = web.Busy("Not read")
+	Up          = web.OK("Up")
+	Down        = web.Off("Down")
 )
-
-var levels = map[State]string{
-	Steady: "ok", Reading: "ok", Pushed: "ok", Up: "ok",
-	ScalingUp: "busy", ScalingDown: "busy", Waiting: "busy", Unread: "busy",
-	AtMost: "warn", Held: "warn", OnFallback: "warn", Blind: "warn",
-	Conflict: "bad", Failing: "bad",
-}
-
-// Level is "ok", "busy", "warn", "bad", or "off" for what rests.
-func (s State) Level() string {
-	if l, ok := levels[s]; ok {
-		return l
-	}
-	return "off"
-}
-
-// Notice is something that a person should know now.
-type Notice struct {
-	State State `json:"state"`
-	// What it is about, and the page that shows it.
-	What string `json:"what"`
-	Page string `json:"page,omitempty"`
-	// Text is one sentence with the reason, Next the step that helps.
-	Text string `json:"text"`
-	Next string `json:"next,omitempty"`
-}

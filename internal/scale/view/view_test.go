@@ -9,6 +9,7 @@ import (
 
 	"github.com/escale-dev/escale/internal/signal"
 	"github.com/escale-dev/escale/internal/timeline"
+	"github.com/escale-dev/escale/internal/web"
 )
 
 var noon = time.Date(2026, 3, 2, 12, 0, 0, 0, time.UTC)
@@ -34,7 +35,7 @@ func TestStates(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		with func(*Workload)
-		want State
+		want web.State
 		next string // a part of the notice; empty for none
 	}{
 		{"as it should be", func(*Workload) {}, Steady, ""},

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/escale-dev/escale/internal/timeline"
+	"github.com/escale-dev/escale/internal/timeline/draw"
+	"github.com/escale-dev/escale/internal/web"
 	"github.com/escale-dev/escale/internal/web/chart"
 )
 
@@ -20,7 +22,7 @@ type WorkloadPage struct {
 	Limit    string        `json:"limit,omitempty"`
 	Until    time.Time     `json:"until,omitzero"`
 	Stats    []chart.Stat  `json:"-"`
-	Notices  []Notice      `json:"notices"`
+	Notices  []web.Notice  `json:"notices"`
 	Pods     chart.Lines   `json:"podsOverTime"`
 	Demands  []chart.Lines `json:"demandOverTime"`
 	CPUPast  chart.Lines   `json:"cpuOverTime"`
@@ -44,7 +46,7 @@ type HoursPart struct {
 type TriggerRow struct {
 	Type   string    `json:"type"`
 	Metric string    `json:"metric"`
-	State  State     `json:"state"`
+	State  web.State `json:"state"`
 	Value  string    `json:"value"`
 	Target string    `json:"target"`
 	Pods   int32     `json:"pods"`
@@ -138,7 +140,7 @@ func WorkloadOf(f Facts, namespace, name, key string) (WorkloadPage, bool) {
 		}
 		p.Ranges = append(p.Ranges, Range{Key: r.key, Text: r.text, Page: page, Current: r.key == key})
 	}
-	marks := marksOf(f.Recent, w)
+	marks := draw.Marks(of(f.Recent, w))
 	p.Pods = podLines(w, s, marks)
 	for i := range w.Triggers {
 		p.Sources = append(p.Sources, triggerRow(&w.Triggers[i]))
@@ -166,39 +168,6 @@ func of(records []timeline.Record, w Workload) []timeline.Record {
 		}
 	}
 	return out
-}
-
-// marksOf are the acts that a chart of pods shows.
-func marksOf(records []timeline.Record, w Workload) []chart.Mark {
-	var out []chart.Mark
-	for _, r := range of(records, w) {
-		if kind, ok := markKind(r); ok {
-			out = append(out, chart.Mark{At: r.Time, Kind: kind, Text: markText(r)})
-		}
-	}
-	return out
-}
-
-func markKind(r timeline.Record) (chart.MarkKind, bool) {
-	switch r.Action {
-	case "scaled up", "brought up":
-		return chart.ScaledUp, true
-	case "scaled down", "took down":
-		return chart.ScaledDown, true
-	case "released", "rolled back":
-		return chart.Deployed, true
-	case "stalled":
-		return chart.Trouble, true
-	}
-	return "", false
-}
-
-func markText(r timeline.Record) string {
-	text := r.Action
-	if r.From != "" || r.To != "" {
-		text += " " + strings.Trim(r.From+" → "+r.To, " →")
-	}
-	return text
 }
 
 func podLines(w Workload, s span, marks []chart.Mark) chart.Lines {

@@ -2,10 +2,10 @@ package view
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
+	"github.com/escale-dev/escale/internal/web"
 	"github.com/escale-dev/escale/internal/web/chart"
 )
 
@@ -13,8 +13,8 @@ import (
 const mostNotices = 20
 
 // notices says what is refused, broken, failing, held, ejected and sent again now, the worst first.
-func notices(f Facts, briefs map[string]brief) []Notice {
-	out := []Notice{}
+func notices(f Facts, briefs map[string]brief) []web.Notice {
+	out := []web.Notice{}
 	for _, g := range f.Gateways {
 		out = append(out, gatewayNotices(g)...)
 	}
@@ -24,34 +24,30 @@ func notices(f Facts, briefs map[string]brief) []Notice {
 	for _, b := range f.Backends {
 		out = append(out, backendNotices(b, f.Now)...)
 	}
-	slices.SortStableFunc(out, func(a, b Notice) int { return severity(b.State) - severity(a.State) })
+	web.Gravest(out)
 	return out[:min(mostNotices, len(out))]
 }
 
-func severity(s State) int {
-	return slices.Index([]string{"off", "ok", "busy", "warn", "bad"}, s.Level())
-}
-
-func gatewayNotices(g Gateway) []Notice {
-	var out []Notice
+func gatewayNotices(g Gateway) []web.Notice {
+	var out []web.Notice
 	row := gatewayRow(g)
 	what, next := "Gateway "+g.Namespace+"/"+g.Name, fmt.Sprintf("kubectl describe gateway %s -n %s", g.Name, g.Namespace)
 	if row.Problem != "" {
-		out = append(out, Notice{State: row.State, What: what, Text: row.Problem, Next: next})
+		out = append(out, web.Notice{State: row.State, What: what, Text: row.Problem, Next: next})
 	}
 	for _, l := range row.Listeners {
 		if l.Problem != "" {
-			out = append(out, Notice{State: l.State, What: what + ", listener " + l.Name, Text: l.Problem, Next: next})
+			out = append(out, web.Notice{State: l.State, What: what + ", listener " + l.Name, Text: l.Problem, Next: next})
 		}
 	}
 	return out
 }
 
-func routeNotices(r Route, now Numbers, h *History) []Notice {
-	n := Notice{What: r.Kind + " " + r.ID(), Page: "/traffic/" + r.ID()}
+func routeNotices(r Route, now Numbers, h *History) []web.Notice {
+	n := web.Notice{What: r.Kind + " " + r.ID(), Page: "/traffic/" + r.ID()}
 	if state, text := routeState(r); state == Refused || state == Broken {
 		n.State, n.Text, n.Next = state, text, fmt.Sprintf("kubectl edit %s %s -n %s", strings.ToLower(r.Kind), r.Name, r.Namespace)
-		return []Notice{n}
+		return []web.Notice{n}
 	}
 	switch {
 	case now.Failing():
@@ -65,7 +61,7 @@ func routeNotices(r Route, now Numbers, h *History) []Notice {
 	default:
 		return nil
 	}
-	return []Notice{n}
+	return []web.Notice{n}
 }
 
 // mostly names the kind of failure that is seen most.
@@ -77,25 +73,25 @@ func mostly(kinds []string, counts []uint64) string {
 	return ", mostly " + parts[0].Name
 }
 
-func backendNotices(b Backend, now time.Time) []Notice {
-	var out []Notice
+func backendNotices(b Backend, now time.Time) []web.Notice {
+	var out []web.Notice
 	namespace, service, _ := strings.Cut(b.Name, "/")
 	service, _, _ = strings.Cut(service, ":")
 	what := "Service " + b.Name
 	look := fmt.Sprintf("kubectl get endpointslices -n %s -l kubernetes.io/service-name=%s", namespace, service)
 	if b.Full {
-		out = append(out, Notice{State: Broken, What: what, Next: "Run more pods, or find what makes them slow.",
+		out = append(out, web.Notice{State: Broken, What: what, Next: "Run more pods, or find what makes them slow.",
 			Text: fmt.Sprintf("The circuit breaker is open: %d requests are in flight, as many as may be (%d).", b.InFlight, b.Most)})
 	}
 	switch {
 	case b.HoldFull:
-		out = append(out, Notice{State: Broken, What: what, Text: fmt.Sprintf("No pod is ready, and no more requests are held than the %d that wait.", b.Held), Next: look})
+		out = append(out, web.Notice{State: Broken, What: what, Text: fmt.Sprintf("No pod is ready, and no more requests are held than the %d that wait.", b.Held), Next: look})
 	case b.Held > 0:
-		out = append(out, Notice{State: Waiting, What: what, Text: fmt.Sprintf("%s for the first ready pod.", waiting(b.Held)), Next: look})
+		out = append(out, web.Notice{State: Waiting, What: what, Text: fmt.Sprintf("%s for the first ready pod.", waiting(b.Held)), Next: look})
 	}
 	for _, e := range b.Endpoints {
 		if e.Ejected.After(now) {
-			out = append(out, Notice{State: Ejected, What: what, Next: look,
+			out = append(out, web.Notice{State: Ejected, What: what, Next: look,
 				Text: fmt.Sprintf("%s gets no requests for %s, because its last attempts failed.", e.Address, chart.Seconds.Text(e.Ejected.Sub(now).Round(time.Second).Seconds()))})
 		}
 	}

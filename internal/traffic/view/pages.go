@@ -11,6 +11,6 @@ var files embed.FS
 
 // The templates of the pages: Overall shows a Traffic, One a RoutePage.
 var (
-	Overall = web.Parse(files, "parts.html", "traffic.html")
-	One     = web.Parse(files, "parts.html", "route.html")
+	Overall = web.Parse(files, "traffic.html")
+	One     = web.Parse(files, "route.html")
 )

@@ -7,6 +7,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/escale-dev/escale/internal/signal"
+	"github.com/escale-dev/escale/internal/web"
 	"github.com/escale-dev/escale/internal/web/chart"
 )
 
@@ -15,7 +16,7 @@ type RoutePage struct {
 	RouteRow
 	Created  time.Time     `json:"created"`
 	Stats    []chart.Stat  `json:"-"`
-	Notices  []Notice      `json:"notices"`
+	Notices  []web.Notice  `json:"notices"`
 	Requests chart.Lines   `json:"requests"`
 	Latency  chart.Lines   `json:"latency"`
 	Spread   chart.Heat    `json:"latencySpread"`
@@ -37,10 +38,10 @@ type BackendPart struct {
 
 // EndpointRow is a pod of a backend.
 type EndpointRow struct {
-	Address  string `json:"address"`
-	State    State  `json:"state"`
-	InFlight int64  `json:"inFlight"`
-	Failed   int    `json:"failedInARow"`
+	Address  string    `json:"address"`
+	State    web.State `json:"state"`
+	InFlight int64     `json:"inFlight"`
+	Failed   int       `json:"failedInARow"`
 	// Back is when an ejected one gets requests again.
 	Back time.Time `json:"back,omitzero"`
 }
@@ -49,7 +50,7 @@ type EndpointRow struct {
 type ParentRow struct {
 	Name       string             `json:"name"`
 	Conditions []metav1.Condition `json:"conditions"`
-	State      State              `json:"state"`
+	State      web.State          `json:"state"`
 	Problem    string             `json:"problem,omitempty"`
 }
 

@@ -12,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/escale-dev/escale/internal/signal"
+	"github.com/escale-dev/escale/internal/web"
 	"github.com/escale-dev/escale/internal/web/chart"
 )
 
@@ -22,7 +23,7 @@ type Traffic struct {
 	Stats    []chart.Stat `json:"-"`
 	Requests chart.Lines  `json:"requests"`
 	Latency  chart.Lines  `json:"latency"`
-	Notices  []Notice     `json:"notices"`
+	Notices  []web.Notice `json:"notices"`
 	Routes   []RouteRow   `json:"routes"`
 	Backends []BackendRow `json:"backends"`
 	Gateways []GatewayRow `json:"gateways"`
@@ -74,7 +75,7 @@ type RouteRow struct {
 	Name      string      `json:"name"`
 	Page      string      `json:"-"`
 	Hosts     []string    `json:"hosts"`
-	State     State       `json:"state"`
+	State     web.State   `json:"state"`
 	Problem   string      `json:"problem,omitempty"`
 	Numbers   Numbers     `json:"numbers"`
 	Spark     chart.Spark `json:"-"`
@@ -83,7 +84,7 @@ type RouteRow struct {
 // BackendRow is a backend in the list.
 type BackendRow struct {
 	Name     string       `json:"name"`
-	State    State        `json:"state"`
+	State    web.State    `json:"state"`
 	Ready    int          `json:"ready"`
 	Ejected  int          `json:"ejected"`
 	Draining int          `json:"draining"`
@@ -114,20 +115,20 @@ type GatewayRow struct {
 	Name      string        `json:"name"`
 	Class     string        `json:"class"`
 	Addresses []string      `json:"addresses"`
-	State     State         `json:"state"`
+	State     web.State     `json:"state"`
 	Problem   string        `json:"problem,omitempty"`
 	Listeners []ListenerRow `json:"listeners"`
 }
 
 // ListenerRow is a listener in the list.
 type ListenerRow struct {
-	Name     string `json:"name"`
-	Protocol string `json:"protocol"`
-	Port     int32  `json:"port"`
-	Host     string `json:"host,omitempty"`
-	Routes   int32  `json:"routes"`
-	State    State  `json:"state"`
-	Problem  string `json:"problem,omitempty"`
+	Name     string    `json:"name"`
+	Protocol string    `json:"protocol"`
+	Port     int32     `json:"port"`
+	Host     string    `json:"host,omitempty"`
+	Routes   int32     `json:"routes"`
+	State    web.State `json:"state"`
+	Problem  string    `json:"problem,omitempty"`
 }
 
 // Of is the Traffic page for facts, with the routes and backends that a search chooses.
@@ -141,7 +142,7 @@ func Of(f Facts, query string) Traffic {
 	}
 	t.Stats = stats(total, f.Backends)
 	for _, r := range f.Routes {
-		if row := routeRow(r, briefs[r.ID()]); matches(query, row.Namespace, row.Name, row.Kind, string(row.State), row.Problem, strings.Join(row.Hosts, " ")) {
+		if row := routeRow(r, briefs[r.ID()]); web.Matches(query, row.Namespace, row.Name, row.Kind, row.State.String(), row.Problem, strings.Join(row.Hosts, " ")) {
 			t.Routes = append(t.Routes, row)
 		}
 	}
@@ -149,7 +150,7 @@ func Of(f Facts, query string) Traffic {
 		t.Routes = append(t.Routes, row)
 	}
 	for _, b := range f.Backends {
-		if row := backendRow(b, f.History.Kinds, f.Now); matches(query, row.Name, string(row.State)) {
+		if row := backendRow(b, f.History.Kinds, f.Now); web.Matches(query, row.Name, row.State.String()) {
 			t.Backends = append(t.Backends, row)
 		}
 	}
@@ -168,17 +169,6 @@ func boolOf(b bool) int {
 		return 1
 	}
 	return 0
-}
-
-// matches says whether each word of a search is part of one of the texts.
-func matches(query string, texts ...string) bool {
-	all := strings.ToLower(strings.Join(texts, "\n"))
-	for word := range strings.FieldsSeq(strings.ToLower(query)) {
-		if !strings.Contains(all, word) {
-			return false
-		}
-	}
-	return true
 }
 
 const (
@@ -228,23 +218,11 @@ func requestLines(id string, p Passed) chart.Lines {
 }
 
 func latencyLines(id string, p Passed) chart.Lines {
-	l := chart.Lines{
+	return chart.Lines{
 		ID: id, Title: "Time to answer", Unit: chart.Seconds, Start: p.SlotStart, Step: spread, Live: true,
-		Empty: "Nothing was answered in the last five minutes.",
+		Empty:  "Nothing was answered in the last five minutes.",
+		Series: chart.Latencies(signal.LatencyBounds[:], p.Latency),
 	}
-	for _, q := range []struct {
-		name  string
-		part  float64
-		tone  chart.Tone
-		shape chart.Shape
-	}{{"p50", .5, chart.ToneA, chart.Area}, {"p95", .95, chart.ToneC, chart.Dashed}, {"p99", .99, chart.ToneB, chart.Fine}} {
-		v := make(chart.Values, len(p.Latency))
-		for i, counts := range p.Latency {
-			v[i] = float64(quantile(counts, q.part))
-		}
-		l.Series = append(l.Series, chart.Series{Name: q.name, Values: v, Tone: q.tone, Shape: q.shape})
-	}
-	return l
 }
 
 func stats(b brief, backends []Backend) []chart.Stat {
@@ -271,25 +249,25 @@ func stats(b brief, backends []Backend) []chart.Stat {
 	return out
 }
 
-// problemOf is the first condition that says no, with its state.
-func problemOf(conditions []metav1.Condition, types ...string) (State, string) {
+// problemOf is what the first condition that says no tells; false without one.
+func problemOf(conditions []metav1.Condition, types ...string) (string, bool) {
 	for _, t := range types {
 		if c := meta.FindStatusCondition(conditions, t); c != nil && c.Status == metav1.ConditionFalse {
-			return Refused, c.Message
+			return c.Message, true
 		}
 	}
-	return "", ""
+	return "", false
 }
 
-func routeState(r Route) (State, string) {
+func routeState(r Route) (web.State, string) {
 	if len(r.Parents) == 0 {
 		return Waiting, "No gateway of this platform has answered for it: name one in spec.parentRefs."
 	}
 	for _, p := range r.Parents {
-		if state, text := problemOf(p.Conditions, "Accepted"); state != "" {
-			return state, text
+		if text, found := problemOf(p.Conditions, "Accepted"); found {
+			return Refused, text
 		}
-		if state, text := problemOf(p.Conditions, "ResolvedRefs"); state != "" {
+		if text, found := problemOf(p.Conditions, "ResolvedRefs"); found {
 			return Broken, text
 		}
 	}
@@ -372,13 +350,13 @@ func failureParts(kinds []string, counts []uint64) []chart.Part {
 
 func gatewayRow(g Gateway) GatewayRow {
 	row := GatewayRow{Namespace: g.Namespace, Name: g.Name, Class: g.Class, Addresses: g.Addresses, State: Accepted, Listeners: []ListenerRow{}}
-	if state, text := problemOf(g.Conditions, "Accepted", "Programmed"); state != "" {
-		row.State, row.Problem = state, text
+	if text, found := problemOf(g.Conditions, "Accepted", "Programmed"); found {
+		row.State, row.Problem = Refused, text
 	}
 	for _, l := range g.Listeners {
 		line := ListenerRow{Name: l.Name, Protocol: l.Protocol, Port: l.Port, Host: l.Host, Routes: l.Routes, State: Accepted}
-		if state, text := problemOf(l.Conditions, "Accepted", "ResolvedRefs", "Programmed"); state != "" {
-			line.State, line.Problem = state, text
+		if text, found := problemOf(l.Conditions, "Accepted", "ResolvedRefs", "Programmed"); found {
+			line.State, line.Problem = Refused, text
 		}
 		row.Listeners = append(row.Listeners, line)
 	}

@@ -3,6 +3,7 @@ package view
 import (
 	"time"
 
+	"github.com/escale-dev/escale/internal/web"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -93,45 +94,18 @@ type Endpoint struct {
 	Failed int
 }
 
-// State is the word for how something is.
-type State string
-
 // The states.
-const (
-	Serving  State = "Serving"
-	Idle     State = "Idle"
-	Accepted State = "Accepted"
-	Waiting  State = "Waiting"
-	Degraded State = "Degraded"
-	Ejected  State = "Ejected"
-	Draining State = "Draining"
-	Broken   State = "Broken"
-	Refused  State = "Refused"
-	Failing  State = "Failing"
+var (
+	Serving  = web.OK("Serving")
+	Idle     = web.Off("Idle")
+	Accepted = web.OK("Accepted")
+	Waiting  = web.Busy("Waiting")
+	Degraded = web.Warn("Degraded")
+	Ejected  = web.Warn("Ejected")
+	Draining = web.Busy("Draining")
+	Broken   = web.Bad("Broken")
+	Refused  = web.Bad("Refused")
+	Failing  = web.Bad("Failing")
 	// Unmatched stands for requests that no route takes.
-	Unmatched State = "Unmatched"
+	Unmatched = web.Off("Unmatched")
 )
-
-var levels = map[State]string{
-	Serving: "ok", Accepted: "ok", Waiting: "busy", Draining: "busy", Degraded: "warn", Ejected: "warn",
-	Broken: "bad", Refused: "bad", Failing: "bad",
-}
-
-// Level is "ok", "busy", "warn", "bad", or "off" for what rests.
-func (s State) Level() string {
-	if l, ok := levels[s]; ok {
-		return l
-	}
-	return "off"
-}
-
-// Notice is something that a person should know now.
-type Notice struct {
-	State State `json:"state"`
-	// What it is about, and the page that shows it.
-	What string `json:"what"`
-	Page string `json:"page,omitempty"`
-	// Text is one sentence with the reason, Next the step that helps.
-	Text string `json:"text"`
-	Next string `json:"next,omitempty"`
-}

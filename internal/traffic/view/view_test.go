@@ -120,7 +120,7 @@ func TestNotices(t *testing.T) {
 			c.now(&f)
 			var got []string
 			for _, n := range notices(f, f.briefs()) {
-				got = append(got, string(n.State)+" "+n.What+": "+n.Text+" "+n.Next)
+				got = append(got, n.State.String()+" "+n.What+": "+n.Text+" "+n.Next)
 			}
 			text := strings.Join(got, "\n")
 			if !strings.HasPrefix(text, c.want) || c.want == "" && text != "" || len(got) > 1 {

@@ -170,3 +170,18 @@ func Quantile(bounds []float64, counts []uint64, part float64) float64 {
 	}
 	return bounds[len(bounds)-1]
 }
+
+// Latencies are the median and the 95th and 99th percentile of histograms that follow each other: counts per bucket, with
+// the upper bounds of all buckets but the last. A time without counts is a gap.
+func Latencies(bounds []float64, slots [][]uint64) []Series {
+	out := []Series{
+		{Name: "p50", Tone: ToneA, Shape: Area}, {Name: "p95", Tone: ToneC, Shape: Dashed}, {Name: "p99", Tone: ToneB, Shape: Fine},
+	}
+	for n, part := range []float64{.5, .95, .99} {
+		out[n].Values = make(Values, len(slots))
+		for i, counts := range slots {
+			out[n].Values[i] = Quantile(bounds, counts, part)
+		}
+	}
+	return out
+}
