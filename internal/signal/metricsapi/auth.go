@@ -19,6 +19,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apiserver/pkg/authentication/authenticator"
+	"k8s.io/apiserver/pkg/authentication/group"
 	"k8s.io/apiserver/pkg/authentication/request/headerrequest"
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/apiserver/pkg/endpoints/request"
@@ -58,7 +59,8 @@ func readFrontProxy(ctx context.Context, kube kubernetes.Interface) (*frontProxy
 	if err != nil {
 		return nil, fmt.Errorf("reading ConfigMap %q: %w", name, err)
 	}
-	return &frontProxy{pool: pool, names: lists["allowed-names"], headers: headers}, nil
+	// The aggregator asks for descriptions as a user without groups; as elsewhere, who has a name is authenticated.
+	return &frontProxy{pool: pool, names: lists["allowed-names"], headers: group.NewAuthenticatedGroupAdder(headers)}, nil
 }
 
 var errNotFrontProxy = errors.New("only the API server may ask here")
@@ -121,8 +123,7 @@ func newReviewer(kube kubernetes.Interface) *reviewer {
 	}
 }
 
-// authorize refuses requests that their user may not make. What does not exist is no secret: the aggregator looks for an
-// OpenAPI description as a user that may nothing, and takes only "not found" for an answer.
+// authorize refuses requests that their user may not make. What does not exist is no secret.
 func (v *reviewer) authorize(next *http.ServeMux) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if _, pattern := next.Handler(r); pattern == "" {

@@ -6,6 +6,6 @@
 // proxy's certificate, believes the user it names, and asks the API server with a SubjectAccessReview whether that user
 // may, for every path.
 //
-// It serves get and list as JSON; no watch, no Table, and no OpenAPI description. metrics.k8s.io takes label selectors and
+// It serves get and list as JSON, and its description as OpenAPI 2 and 3; no watch, no Table. metrics.k8s.io takes label selectors and
 // the field metadata.name. Timestamps and windows are those of the samples.
 package metricsapi

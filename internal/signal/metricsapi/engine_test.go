@@ -327,6 +327,27 @@ func TestMetricsAPIsOnARealAPIServer(t *testing.T) {
 			return false, fmt.Sprint(lists, err)
 		})
 	})
+	t.Run("the API server's description has them", func(t *testing.T) {
+		eventually(t, "OpenAPI", func() (bool, string) {
+			paths, err := s.kube.Discovery().OpenAPIV3().Paths()
+			if err != nil {
+				return false, err.Error()
+			}
+			return paths["apis/metrics.k8s.io/v1beta1"] != nil && paths["apis/external.metrics.k8s.io/v1beta1"] != nil, fmt.Sprint(len(paths))
+		})
+		eventually(t, "OpenAPI 2", func() (bool, string) {
+			doc, err := s.kube.Discovery().OpenAPISchema()
+			if err != nil {
+				return false, err.Error()
+			}
+			for _, d := range doc.GetDefinitions().GetAdditionalProperties() {
+				if d.GetName() == "io.k8s.metrics.pkg.apis.metrics.v1beta1.PodMetrics" {
+					return true, ""
+				}
+			}
+			return false, "no PodMetrics"
+		})
+	})
 	t.Run("who may not read them is refused", func(t *testing.T) {
 		other := rest.CopyConfig(s.admin)
 		other.Impersonate = rest.ImpersonationConfig{UserName: "nobody", Groups: []string{"system:authenticated"}}

@@ -60,8 +60,12 @@ func (s *Server) Start(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("serving metrics: %w", err)
 	}
+	routes, err := s.routes()
+	if err != nil {
+		return err
+	}
 	server := &http.Server{
-		Handler:           front.authenticate(newReviewer(s.cfg.Kube).authorize(s.routes())),
+		Handler:           front.authenticate(newReviewer(s.cfg.Kube).authorize(routes)),
 		ReadHeaderTimeout: readTimeout, ReadTimeout: readTimeout, MaxHeaderBytes: maxHeader,
 		ErrorLog: slog.NewLogLogger(s.cfg.Log.Handler(), slog.LevelDebug),
 	}
@@ -92,7 +96,7 @@ func (s *Server) Start(ctx context.Context) error {
 func (s *Server) NeedLeaderElection() bool { return false }
 
 // routes are the paths served. What is not here does not exist.
-func (s *Server) routes() *http.ServeMux {
+func (s *Server) routes() (*http.ServeMux, error) {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /apis", discovery)
 	for _, g := range groups {
@@ -106,5 +110,5 @@ func (s *Server) routes() *http.ServeMux {
 	mux.HandleFunc(metrics+"/namespaces/{namespace}/pods", s.listPods)
 	mux.HandleFunc(metrics+"/namespaces/{namespace}/pods/{name}", s.getPod)
 	mux.HandleFunc("GET /apis/"+externalGroup+"/"+version+"/namespaces/{namespace}/{metric}", s.external)
-	return mux
+	return mux, describe(mux)
 }
