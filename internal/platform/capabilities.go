@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 
 	"github.com/escale-dev/escale/internal/engine"
 	"github.com/escale-dev/escale/internal/engine/control"
@@ -15,6 +16,7 @@ import (
 	"github.com/escale-dev/escale/internal/scale/decision"
 	"github.com/escale-dev/escale/internal/scale/hours"
 	"github.com/escale-dev/escale/internal/scale/replay"
+	"github.com/escale-dev/escale/internal/scale/trigger"
 	"github.com/escale-dev/escale/internal/scale/waterfall"
 	"github.com/escale-dev/escale/internal/signal"
 	"github.com/escale-dev/escale/internal/traffic"
@@ -110,6 +112,7 @@ func (p *Platform) setup(ctx context.Context, m ctrl.Manager, clientset kubernet
 		{"scale", func(log *slog.Logger) (err error) {
 			scaler, err = scale.Setup(scale.Deps{
 				Manager: m, Kube: clientset, Signals: signals, Timeline: p.timeline, Scaleups: scaleups,
+				Dialer:    trigger.NewDialer(netip.AddrPortFrom(p.network.Host(), 53), "cluster.local"),
 				Namespace: systemNamespace, Web: p.web, Log: log,
 			})
 			return err

@@ -41,6 +41,7 @@ type objects struct {
 	client      client.Client
 	credentials credentials
 	mapper      meta.RESTMapper
+	dialer      *trigger.Dialer
 }
 
 // Reconcile implements reconcile.Reconciler.
@@ -272,7 +273,7 @@ func (r *objects) config(ctx context.Context, a askedSources, i int) (trigger.Co
 	t := &a.triggers[i]
 	c := trigger.Config{
 		Type: t.Type, Name: t.Name, Index: i, Metadata: t.Metadata, MetricType: t.MetricType, InFormula: a.formula,
-		Object: a.object, Workload: a.workload, Signals: r.scaler.signals,
+		Object: a.object, Workload: a.workload, Signals: r.scaler.signals, Dialer: r.dialer,
 	}
 	got, err := r.credentials.resolve(ctx, t.AuthenticationRef, a.object.Namespace, a.pod)
 	if err != nil {

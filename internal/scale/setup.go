@@ -8,6 +8,7 @@ import (
 
 	kedav1alpha1 "github.com/escale-dev/escale/api/keda/v1alpha1"
 	"github.com/escale-dev/escale/api/v1alpha1"
+	"github.com/escale-dev/escale/internal/scale/trigger"
 	"github.com/escale-dev/escale/internal/scale/waterfall"
 	"github.com/escale-dev/escale/internal/signal"
 	"github.com/escale-dev/escale/internal/timeline"
@@ -44,6 +45,8 @@ type Deps struct {
 	Scaleups *waterfall.Watcher
 	// Namespace holds the Secrets of ClusterTriggerAuthentications.
 	Namespace string
+	// Dialer reaches the servers of triggers by the names that pods use; nil: only by the machine's.
+	Dialer *trigger.Dialer
 	// Web serves the Scaling pages. It may be nil.
 	Web *portal.Server
 	// Log is for people who run the platform.
@@ -81,7 +84,7 @@ func Setup(d Deps) (*Scaler, error) {
 		return nil, fmt.Errorf("indexing autoscalers: %w", err)
 	}
 	r := &objects{
-		scaler: s, client: s.client, mapper: d.Manager.GetRESTMapper(),
+		scaler: s, client: s.client, dialer: d.Dialer, mapper: d.Manager.GetRESTMapper(),
 		credentials: credentials{reader: d.Manager.GetAPIReader(), kube: d.Kube, namespace: d.Namespace},
 	}
 	for _, add := range []func(ctrl.Manager) error{r.addObjects, (&jobs{objects: r}).addJobs, addAuths} {

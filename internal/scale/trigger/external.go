@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 	"sync"
 	"time"
@@ -60,7 +61,7 @@ func (c Config) external() (*external, error) {
 	if err != nil {
 		return nil, err
 	}
-	conn, err := dialExternal(v)
+	conn, err := c.dialExternal(v)
 	if err != nil {
 		return nil, err
 	}
@@ -71,7 +72,7 @@ func (c Config) external() (*external, error) {
 }
 
 // dialExternal makes a connection that opens with the first call.
-func dialExternal(v schema.Values) (*grpc.ClientConn, error) {
+func (c Config) dialExternal(v schema.Values) (*grpc.ClientConn, error) {
 	trust := certificates{cert: v.Text("tlsClientCert"), key: v.Text("tlsClientKey"), ca: v.Text("caCert"), unsafe: v.Bool("unsafeSsl")}
 	config, err := trust.config()
 	if err != nil {
@@ -81,7 +82,14 @@ func dialExternal(v schema.Values) (*grpc.ClientConn, error) {
 	if v.Bool("enableTLS") || len(config.Certificates) > 0 || trust.ca != "" {
 		transport = credentials.NewTLS(config)
 	}
-	conn, err := grpc.NewClient(v.Text("scalerAddress"),
+	address := v.Text("scalerAddress")
+	if !strings.Contains(address, "://") {
+		address = "passthrough:///" + address // the dialer resolves it
+	}
+	conn, err := grpc.NewClient(address,
+		grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) {
+			return c.Dialer.DialContext(ctx, "tcp", address)
+		}),
 		grpc.WithTransportCredentials(transport),
 		grpc.WithDefaultServiceConfig(`{"loadBalancingConfig": [{"round_robin":{}}]}`),
 		grpc.WithConnectParams(grpc.ConnectParams{Backoff: externalBackoff, MinConnectTimeout: readLimit}))

@@ -59,9 +59,9 @@ func newWebAuth(v schema.Values, modes []string, allowed ...string) (webAuth, er
 func (a webAuth) on(mode string) bool { return slices.Contains(a.modes, mode) }
 
 // newWeb makes a client with a few kept connections.
-func newWeb(a webAuth, config *tls.Config, limit time.Duration) *web {
+func newWeb(d *Dialer, a webAuth, config *tls.Config, limit time.Duration) *web {
 	transport := &http.Transport{
-		Proxy: http.ProxyFromEnvironment, TLSClientConfig: config, ForceAttemptHTTP2: true,
+		Proxy: http.ProxyFromEnvironment, DialContext: d.DialContext, TLSClientConfig: config, ForceAttemptHTTP2: true,
 		MaxIdleConns: 4, MaxIdleConnsPerHost: 2, MaxConnsPerHost: 8, IdleConnTimeout: time.Minute,
 	}
 	w := &web{client: &http.Client{Transport: transport}, transport: transport, auth: a}

@@ -39,7 +39,7 @@ func newJetStream(c Config) (Source, error) {
 		return nil, err
 	}
 	p := c.probe(metric, v)
-	js := newJetStreamReader(v, account, newWeb(webAuth{}, nil, p.limit))
+	js := newJetStreamReader(v, account, newWeb(c.Dialer, webAuth{}, nil, p.limit))
 	p.free = js.client.close
 	p.ask = func(ctx context.Context) (sample, error) {
 		lag, err := js.lag(ctx)

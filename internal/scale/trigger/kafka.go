@@ -1,6 +1,7 @@
 package trigger
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"regexp"
@@ -103,17 +104,18 @@ func (c Config) kafkaOptions(v schema.Values) ([]kgo.Opt, error) {
 		kgo.RequestTimeoutOverhead(readLimit), kgo.ConnIdleTimeout(5 * time.Minute),
 		kgo.MetadataMinAge(time.Second), kgo.MaxVersions(kversion.Stable()),
 	}
+	var secure *tls.Config
 	if v.Text("tls") == "enable" {
 		if (v.Text("cert") == "") != (v.Text("key") == "") {
 			return nil, errors.New(`"cert" and "key" go together; give both or none`)
 		}
 		trust := certificates{v.Text("cert"), v.Text("key"), v.Text("keyPassword"), v.Text("ca"), v.Bool("unsafeSsl")}
-		config, err := trust.config()
-		if err != nil {
+		var err error
+		if secure, err = trust.config(); err != nil {
 			return nil, err
 		}
-		options = append(options, kgo.DialTLSConfig(config))
 	}
+	options = append(options, kgo.Dialer(c.Dialer.over(secure)))
 	mechanism, err := c.kafkaLogin(v)
 	if err != nil || mechanism == nil {
 		return options, err

@@ -45,7 +45,7 @@ func newMetricsAPI(c Config) (Source, error) {
 		return nil, err
 	}
 	p := c.probe(metric, v)
-	client := newWeb(auth, config, p.limit)
+	client := newWeb(c.Dialer, auth, config, p.limit)
 	p.free = client.close
 	p.ask = func(ctx context.Context) (sample, error) {
 		body, err := client.get(ctx, v.Text("url"), nil)

@@ -41,7 +41,7 @@ func newPrometheus(c Config) (Source, error) {
 		return nil, err
 	}
 	p := c.probe(metric, v)
-	client := newWeb(auth, config, p.limit)
+	client := newWeb(c.Dialer, auth, config, p.limit)
 	p.free = client.close
 	p.ask = func(ctx context.Context) (sample, error) {
 		value, err := queryPrometheus(ctx, client, v, p.now())

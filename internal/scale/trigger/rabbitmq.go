@@ -30,6 +30,7 @@ type rabbitSettings struct {
 	http       bool
 	auth       webAuth
 	trust      certificates
+	dialer     *Dialer
 }
 
 // newRabbitMQ counts the messages of a queue: over AMQP by declaring it passively, which changes nothing, or from the
@@ -60,7 +61,7 @@ func (c Config) rabbit() (rabbitSettings, error) {
 	if err != nil {
 		return rabbitSettings{}, err
 	}
-	s := rabbitSettings{values: v, activation: v.Float("activationValue"), trust: certificates{unsafe: v.Bool("unsafeSsl")}}
+	s := rabbitSettings{values: v, activation: v.Float("activationValue"), trust: certificates{unsafe: v.Bool("unsafeSsl")}, dialer: c.Dialer}
 	if v.Text("tls") == "enable" {
 		s.trust = certificates{v.Text("cert"), v.Text("key"), v.Text("keyPassword"), v.Text("ca"), v.Bool("unsafeSsl")}
 	}

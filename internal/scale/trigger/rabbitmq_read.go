@@ -21,6 +21,7 @@ type amqpQueue struct {
 	address string
 	queue   string
 	config  amqp.Config
+	dialer  *Dialer
 
 	mu      sync.Mutex
 	socket  net.Conn
@@ -38,7 +39,7 @@ func (s rabbitSettings) readAMQP(p *probe, name string) error {
 	if v.Text("username") != "" {
 		address.Username, address.Password = v.Text("username"), v.Text("password")
 	}
-	q := &amqpQueue{address: address.String(), queue: v.Text("queueName")}
+	q := &amqpQueue{address: address.String(), queue: v.Text("queueName"), dialer: s.dialer}
 	q.config = amqp.Config{Heartbeat: 10 * time.Second, Properties: amqp.Table{"connection_name": name}}
 	if v.Text("tls") == "enable" || address.Scheme == "amqps" {
 		if q.config.TLSClientConfig, err = s.trust.config(); err != nil {
@@ -90,7 +91,7 @@ func (q *amqpQueue) connect(ctx context.Context) error {
 	if q.conn == nil || q.conn.IsClosed() {
 		config := q.config
 		config.Dial = func(network, address string) (net.Conn, error) {
-			socket, err := (&net.Dialer{}).DialContext(ctx, network, address)
+			socket, err := q.dialer.DialContext(ctx, network, address)
 			if err != nil {
 				return nil, err
 			}
@@ -154,7 +155,7 @@ func (s rabbitSettings) readHTTP(p *probe) error {
 	if err != nil {
 		return err
 	}
-	client := newWeb(s.auth, config, p.limit)
+	client := newWeb(s.dialer, s.auth, config, p.limit)
 	p.free = client.close
 	p.ask = func(ctx context.Context) (sample, error) {
 		body, err := client.get(ctx, address, nil)

@@ -173,6 +173,7 @@ func (c Config) redis(v schema.Values, metric Metric, key string) (*redisSource,
 	if err := redisTLS(v, options); err != nil {
 		return nil, err
 	}
+	options.Dialer = c.Dialer.over(options.TLSConfig)
 	quietRedis()
 	s := &redisSource{probe: c.probe(metric, v), key: key}
 	switch {

@@ -72,6 +72,10 @@ func newPostgreSQL(c Config) (Source, error) {
 		return nil, errors.New(`"connection" is no connection string of PostgreSQL; write it as postgresql://user:password@host:5432/database`)
 	}
 	config.ConnectTimeout = readLimit
+	if c.Dialer != nil {
+		config.DialFunc = c.Dialer.DialContext
+		config.LookupFunc = func(_ context.Context, host string) ([]string, error) { return []string{host}, nil }
+	}
 	var options []stdlib.OptionOpenDB
 	if c.Identity.Provider == "azure-workload" {
 		credential, err := c.azureCredential()
@@ -156,6 +160,9 @@ func newMySQL(c Config) (Source, error) {
 	metric, err := c.metric("mysql-"+database, "queryValue", v.Float("queryValue"))
 	if err != nil {
 		return nil, err
+	}
+	if config.Net == "tcp" {
+		config.DialFunc = c.Dialer.DialContext
 	}
 	connector, err := mysql.NewConnector(config)
 	if err != nil {

@@ -37,6 +37,9 @@ type Config struct {
 	Workload signal.Workload
 	// Signals are the live facts that cpu, memory and gateway triggers read.
 	Signals *signal.Store
+	// Dialer connects to servers inside the cluster or out of it; nil knows the machine's names only. The clouds' own
+	// services are reached by their libraries' ways.
+	Dialer *Dialer
 	// Now is the clock of cron triggers; nil for the wall clock.
 	Now func() time.Time
 }
