@@ -120,6 +120,7 @@ func up(ctx context.Context, o upOptions, version string, files []string, stdout
 // upPrivate runs the same command again in a network of its own, handing it the sockets opened in this one.
 // Inside, the user looks like root, whose default data directory is another.
 func upPrivate(listeners map[string]net.Listener, dir string) error {
+	memory.Limit()
 	code, err := private.Exec(listeners, append(slices.Clone(os.Args[1:]), "--data-dir="+dir))
 	if err != nil {
 		return err

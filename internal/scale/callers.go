@@ -2,7 +2,6 @@ package scale
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/escale-dev/escale/internal/scale/decision"
@@ -14,9 +13,8 @@ const (
 	callersEvery = 5 * time.Second
 	// callersSince is how long ago a workload may have called last to count as a caller.
 	callersSince = 30 * time.Minute
-	// errorsSince is the time over which errors are counted, errorsOf the share of requests that is failing.
-	errorsSince = time.Minute
-	errorsOf    = 0.5
+	// failingSince is the time over which a caller is judged.
+	failingSince = time.Minute
 )
 
 // callersSeen is what was found when the callers of a workload were looked at.
@@ -36,32 +34,9 @@ func (s *Scaler) failingCaller(ctx context.Context, w signal.Workload) *decision
 		if c.Caller.Kind == signal.KindGateway || c.Caller == w || now.Sub(c.LastSeen) > callersSince {
 			continue
 		}
-		newest, ok := s.signals.Facts(c.Caller)
-		if !ok {
-			continue
-		}
-		if why := failure(newest, s.signals.History(c.Caller, now.Add(-errorsSince))); why != "" {
+		if fails, why := signal.Failing(s.signals.History(c.Caller, now.Add(-failingSince))); fails {
 			return &decision.Failing{Caller: c.Caller.String(), Why: why}
 		}
 	}
 	return nil
-}
-
-// failure says in words why a workload fails; empty if it does not. One that is meant to have no pod is calm.
-func failure(newest signal.Facts, minute []signal.Facts) string {
-	switch {
-	case newest.Desired > 0 && newest.Ready == 0:
-		return "has no pod that is ready"
-	case newest.Desired > 1 && 2*newest.Ready < newest.Desired:
-		return fmt.Sprintf("has %d of %d pods ready", newest.Ready, newest.Desired)
-	}
-	var rate, errors float64
-	for _, f := range minute {
-		rate += f.Rate
-		errors += f.ErrorRate
-	}
-	if rate >= 1 && errors/rate >= errorsOf {
-		return fmt.Sprintf("answers %.0f %% of its requests with errors", 100*errors/rate)
-	}
-	return ""
 }

@@ -17,8 +17,9 @@ import (
 // the collector's extra work is small beside the memory it saves. The environment variable GOGC has the last word.
 const gcPercent = 50
 
-// settled is how long after its start a process has found its working set.
-const settled = 15 * time.Second
+// settled is when, after its start, a process has found its working set: once it runs, once its first applications do,
+// and once what it does now and then was done.
+var settled = []time.Duration{15 * time.Second, 75 * time.Second, 5 * time.Minute}
 
 // Limit makes the calling process careful with memory, at once and, with what its start left behind, once it has
 // settled.
@@ -26,10 +27,12 @@ func Limit() {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
 	}
-	time.AfterFunc(settled, func() {
-		debug.FreeOSMemory()
-		dropProgramPages()
-	})
+	for _, after := range settled {
+		time.AfterFunc(after, func() {
+			debug.FreeOSMemory()
+			dropProgramPages()
+		})
+	}
 }
 
 // dropProgramPages takes the pages of the program file out of this process's memory. They stay in the machine's page
