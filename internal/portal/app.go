@@ -17,6 +17,7 @@ type appPage struct {
 	Runs       string      `json:"runs"` // what it runs: an image, a source or a command
 	Created    time.Time   `json:"created"`
 	Replaces   bool        `json:"-"` // whether restart means something
+	Scaled     bool        `json:"-"` // whether its pods follow the work
 	Tree       []treeNode  `json:"tree"`
 	Conditions []condition `json:"conditions"`
 	Events     []eventRow  `json:"events"`
@@ -80,7 +81,7 @@ const mostEvents = 50
 func appOf(a appFacts, choice logChoice) appPage {
 	p := appPage{
 		appRow: rowOf(a), Runs: runs(a.app), Created: a.app.CreationTimestamp.Time,
-		Replaces: len(a.deployments) > 0, Conditions: []condition{}, Events: []eventRow{},
+		Replaces: len(a.deployments) > 0, Scaled: a.app.Spec.Scale != nil, Conditions: []condition{}, Events: []eventRow{},
 	}
 	p.Tree = a.tree(p.Page(), p.State, choice)
 	for _, c := range a.app.Status.Conditions {

@@ -151,7 +151,7 @@ func requestLines(past []signal.Facts, now time.Time, marks []chart.Mark) *chart
 
 func latencyLines(past []signal.Facts, now time.Time) *chart.Lines {
 	l := linesOf("chart-latency", "Time to answer", chart.Seconds, latencyStep, now, nil)
-	l.Empty = "No request was answered in the last five minutes."
+	l.Empty, l.Quiet = "No request was answered in the last five minutes.", "answer"
 	slots := make([]signal.Histogram, int(chartSpan/latencyStep))
 	for i := range past {
 		at := int(past[i].At.Sub(l.Start) / latencyStep)

@@ -110,8 +110,10 @@ func (s *shell) pageFacts(ctx context.Context) (view.Facts, error) {
 		routes   gatewayv1.HTTPRouteList
 		grpc     gatewayv1.GRPCRouteList
 		tls      gatewayv1.TLSRouteList
+		sets     gatewayv1.ListenerSetList
+		policies gatewayv1.BackendTLSPolicyList
 	)
-	for _, list := range []client.ObjectList{&gateways, &routes, &grpc, &tls} {
+	for _, list := range []client.ObjectList{&gateways, &routes, &grpc, &tls, &sets, &policies} {
 		if err := s.client.List(ctx, list, shared); err != nil {
 			return view.Facts{}, fmt.Errorf("listing %T: %w", list, err)
 		}
@@ -125,7 +127,11 @@ func (s *shell) pageFacts(ctx context.Context) (view.Facts, error) {
 	for i := range gateways.Items {
 		if g := &gateways.Items[i]; s.serves(g) {
 			f.Gateways = append(f.Gateways, gatewayView(g))
+			f.Gateways = append(f.Gateways, setViews(sets.Items, g)...)
 		}
+	}
+	for i := range policies.Items {
+		f.Policies = append(f.Policies, policyView(&policies.Items[i]))
 	}
 	return f, nil
 }
@@ -207,6 +213,54 @@ func gatewayView(g *gatewayv1.Gateway) view.Gateway {
 		out.Listeners = append(out.Listeners, line)
 	}
 	return out
+}
+
+// setViews are the ListenerSets that want to add to a Gateway.
+func setViews(sets []gatewayv1.ListenerSet, g *gatewayv1.Gateway) []view.Gateway {
+	var out []view.Gateway
+	for i := range sets {
+		s := &sets[i]
+		ref := s.Spec.ParentRef
+		if string(ref.Name) != g.Name || string(deref(ref.Namespace, gatewayv1.Namespace(s.Namespace))) != g.Namespace {
+			continue
+		}
+		v := view.Gateway{Namespace: s.Namespace, Name: s.Name, AddsTo: nameOf(g).String(), Conditions: s.Status.Conditions}
+		for _, l := range s.Spec.Listeners {
+			line := view.Listener{Name: string(l.Name), Protocol: string(l.Protocol), Port: l.Port, Host: string(deref(l.Hostname, ""))}
+			for _, status := range s.Status.Listeners {
+				if status.Name == l.Name {
+					line.Routes, line.Conditions = status.AttachedRoutes, status.Conditions
+				}
+			}
+			v.Listeners = append(v.Listeners, line)
+		}
+		out = append(out, v)
+	}
+	return out
+}
+
+func policyView(p *gatewayv1.BackendTLSPolicy) view.Policy {
+	v := view.Policy{Namespace: p.Namespace, Name: p.Name, Host: string(p.Spec.Validation.Hostname), Trusts: "the machine's authorities"}
+	for _, ref := range p.Spec.TargetRefs {
+		target := string(ref.Name)
+		if ref.SectionName != nil {
+			target += ", port " + string(*ref.SectionName)
+		}
+		v.Targets = append(v.Targets, target)
+	}
+	var signers []string
+	for _, ref := range p.Spec.Validation.CACertificateRefs {
+		signers = append(signers, fmt.Sprintf("%s %s", ref.Kind, ref.Name))
+	}
+	if len(signers) > 0 {
+		v.Trusts = strings.Join(signers, ", ")
+	}
+	for _, a := range p.Status.Ancestors {
+		if a.ControllerName == ControllerName {
+			v.Ancestors = append(v.Ancestors, view.Parent{Name: string(a.AncestorRef.Name), Conditions: a.Conditions})
+		}
+	}
+	return v
 }
 
 func (o *routeObject) view(parents []gatewayv1.RouteParentStatus) view.Route {

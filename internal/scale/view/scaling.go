@@ -235,6 +235,9 @@ func rowOf(w Workload, now time.Time) Row {
 	row.Desired = w.Replicas
 	if p, ok := w.last(now); ok {
 		row.Ready = int32(p.Ready)
+		if row.State == Steady && row.Ready < row.Desired {
+			row.State = Starting
+		}
 		row.CPU, row.Known = cpuGauge(p), !math.IsNaN(p.CPU) && p.CPUReserved > 0
 	}
 	row.Spark = sparkOf(w, now)
@@ -271,11 +274,23 @@ func wasteOf(w Workload) (WasteRow, bool) {
 	return row, true
 }
 
+// lately is a stretch of time in words, to the minute.
+func lately(d time.Duration) string {
+	switch m := int(d.Round(time.Minute).Minutes()); {
+	case m <= 1:
+		return "minute"
+	case m == 60:
+		return "hour"
+	default:
+		return fmt.Sprintf("%d minutes", m)
+	}
+}
+
 // Sentence says what the use until now means for the target.
 func (a *Advice) Sentence(to time.Time) string {
-	known := chart.Seconds.Text(to.Sub(a.Since).Round(time.Minute).Seconds())
+	known := lately(to.Sub(a.Since))
 	if a.Target <= 0 {
-		return "Of the last " + known + ": too little to advise a target."
+		return "Too little is known to advise a target: only the last " + known + "."
 	}
 	spare := a.CPU.Reserved - a.Enough
 	switch {

@@ -163,6 +163,7 @@ type Period struct {
 var (
 	Steady      = web.OK("Steady")
 	ScalingUp   = web.Busy("Scaling up")
+	Starting    = web.Busy("Starting")
 	ScalingDown = web.Busy("Scaling down")
 	Waiting     = web.Busy("Waiting")
 	Resting     = web.Off("At rest")

@@ -21,6 +21,12 @@ func notices(f Facts, briefs map[string]brief) []web.Notice {
 	for _, r := range f.Routes {
 		out = append(out, routeNotices(r, briefs[r.ID()].numbers, f.History)...)
 	}
+	for _, p := range f.Policies {
+		if row := policyRow(p); row.State == Refused {
+			out = append(out, web.Notice{State: row.State, What: "BackendTLSPolicy " + p.Namespace + "/" + p.Name, Text: row.Problem,
+				Next: fmt.Sprintf("kubectl describe backendtlspolicy %s -n %s", p.Name, p.Namespace)})
+		}
+	}
 	for _, b := range f.Backends {
 		out = append(out, backendNotices(b, f.Now)...)
 	}
@@ -31,7 +37,7 @@ func notices(f Facts, briefs map[string]brief) []web.Notice {
 func gatewayNotices(g Gateway) []web.Notice {
 	var out []web.Notice
 	row := gatewayRow(g)
-	what, next := "Gateway "+g.Namespace+"/"+g.Name, fmt.Sprintf("kubectl describe gateway %s -n %s", g.Name, g.Namespace)
+	what, next := row.Kind+" "+g.Namespace+"/"+g.Name, fmt.Sprintf("kubectl describe %s %s -n %s", strings.ToLower(row.Kind), g.Name, g.Namespace)
 	if row.Problem != "" {
 		out = append(out, web.Notice{State: row.State, What: what, Text: row.Problem, Next: next})
 	}

@@ -112,7 +112,7 @@ func backendPart(b Backend, f Facts) BackendPart {
 
 func spreadOf(p Passed) chart.Heat {
 	return chart.Heat{ID: "spread", Title: "How long answers took", Unit: chart.Seconds, Start: p.SlotStart, Step: spread, Live: true,
-		Bounds: signal.LatencyBounds[:], Columns: p.Latency, Empty: "Nothing was answered in the last five minutes."}
+		Bounds: signal.LatencyBounds[:], Columns: p.Latency, Empty: "Nothing was answered in the last five minutes.", Quiet: "answer"}
 }
 
 func flightLines(p Passed) chart.Lines {

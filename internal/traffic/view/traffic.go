@@ -27,6 +27,7 @@ type Traffic struct {
 	Routes   []RouteRow   `json:"routes"`
 	Backends []BackendRow `json:"backends"`
 	Gateways []GatewayRow `json:"gateways"`
+	Policies []PolicyRow  `json:"backendTLSPolicies"`
 	// Any says that there are routes at all, whatever is searched for.
 	Any bool `json:"-"`
 }
@@ -109,8 +110,10 @@ func (b BackendRow) Worst() string {
 	return strings.Join(parts, ", ")
 }
 
-// GatewayRow is a Gateway in the list.
+// GatewayRow is a Gateway or a ListenerSet in the list.
 type GatewayRow struct {
+	Kind      string        `json:"kind"`
+	AddsTo    string        `json:"addsTo,omitempty"`
 	Namespace string        `json:"namespace"`
 	Name      string        `json:"name"`
 	Class     string        `json:"class"`
@@ -131,6 +134,17 @@ type ListenerRow struct {
 	Problem  string    `json:"problem,omitempty"`
 }
 
+// PolicyRow is a BackendTLSPolicy in the list.
+type PolicyRow struct {
+	Namespace string    `json:"namespace"`
+	Name      string    `json:"name"`
+	Targets   []string  `json:"targets"`
+	Host      string    `json:"hostname"`
+	Trusts    string    `json:"trusts"`
+	State     web.State `json:"state"`
+	Problem   string    `json:"problem,omitempty"`
+}
+
 // Of is the Traffic page for facts, with the routes and backends that a search chooses.
 func Of(f Facts, query string) Traffic {
 	all, total := f.History.Of(All, f.Now), f.History.brief(All, f.Now)
@@ -138,7 +152,7 @@ func Of(f Facts, query string) Traffic {
 	t := Traffic{
 		Query: query, Total: total.numbers, Any: len(f.Routes) > 0,
 		Requests: requestLines("requests", all), Latency: latencyLines("latency", all),
-		Notices: notices(f, briefs), Routes: []RouteRow{}, Backends: []BackendRow{}, Gateways: []GatewayRow{},
+		Notices: notices(f, briefs), Routes: []RouteRow{}, Backends: []BackendRow{}, Gateways: []GatewayRow{}, Policies: []PolicyRow{},
 	}
 	t.Stats = stats(total, f.Backends)
 	for _, r := range f.Routes {
@@ -156,6 +170,9 @@ func Of(f Facts, query string) Traffic {
 	}
 	for _, g := range f.Gateways {
 		t.Gateways = append(t.Gateways, gatewayRow(g))
+	}
+	for _, p := range f.Policies {
+		t.Policies = append(t.Policies, policyRow(p))
 	}
 	slices.SortFunc(t.Routes, func(a, b RouteRow) int {
 		return cmp.Or(cmp.Compare(boolOf(a.Name == ""), boolOf(b.Name == "")), cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
@@ -221,6 +238,7 @@ func latencyLines(id string, p Passed) chart.Lines {
 	return chart.Lines{
 		ID: id, Title: "Time to answer", Unit: chart.Seconds, Start: p.SlotStart, Step: spread, Live: true,
 		Empty:  "Nothing was answered in the last five minutes.",
+		Quiet:  "answer",
 		Series: chart.Latencies(signal.LatencyBounds[:], p.Latency),
 	}
 }
@@ -348,10 +366,28 @@ func failureParts(kinds []string, counts []uint64) []chart.Part {
 	return parts
 }
 
+// policyRow says of a policy that no route reaches that it waits.
+func policyRow(p Policy) PolicyRow {
+	row := PolicyRow{Namespace: p.Namespace, Name: p.Name, Targets: p.Targets, Host: p.Host, Trusts: p.Trusts, State: Accepted}
+	if len(p.Ancestors) == 0 {
+		row.State, row.Problem = Waiting, "No route of this platform leads to its Services yet."
+	}
+	for _, a := range p.Ancestors {
+		if text, found := problemOf(a.Conditions, "Accepted", "ResolvedRefs"); found {
+			row.State, row.Problem = Refused, text
+			break
+		}
+	}
+	return row
+}
+
 func gatewayRow(g Gateway) GatewayRow {
-	row := GatewayRow{Namespace: g.Namespace, Name: g.Name, Class: g.Class, Addresses: g.Addresses, State: Accepted, Listeners: []ListenerRow{}}
+	row := GatewayRow{Kind: "Gateway", AddsTo: g.AddsTo, Namespace: g.Namespace, Name: g.Name, Class: g.Class, Addresses: g.Addresses, State: Accepted, Listeners: []ListenerRow{}}
 	if text, found := problemOf(g.Conditions, "Accepted", "Programmed"); found {
 		row.State, row.Problem = Refused, text
+	}
+	if g.AddsTo != "" {
+		row.Kind = "ListenerSet"
 	}
 	for _, l := range g.Listeners {
 		line := ListenerRow{Name: l.Name, Protocol: l.Protocol, Port: l.Port, Host: l.Host, Routes: l.Routes, State: Accepted}

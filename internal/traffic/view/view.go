@@ -13,15 +13,18 @@ type Facts struct {
 	Gateways []Gateway
 	Routes   []Route
 	Backends []Backend
+	Policies []Policy
 	History  *History
 }
 
-// Gateway is one Gateway that is served.
+// Gateway is one Gateway that is served, or a ListenerSet that adds to one.
 type Gateway struct {
 	Namespace, Name, Class string
-	Addresses              []string
-	Conditions             []metav1.Condition
-	Listeners              []Listener
+	// AddsTo is the Gateway "namespace/name" of a ListenerSet; empty for a Gateway.
+	AddsTo     string
+	Addresses  []string
+	Conditions []metav1.Condition
+	Listeners  []Listener
 }
 
 // Listener of a Gateway.
@@ -30,6 +33,17 @@ type Listener struct {
 	Port                 int32
 	Routes               int32
 	Conditions           []metav1.Condition
+}
+
+// Policy is a BackendTLSPolicy: how backends are called over TLS.
+type Policy struct {
+	Namespace, Name string
+	// Targets are the Services it is about, Host is the name their certificates have to have, Trusts who signed them.
+	Targets []string
+	Host    string
+	Trusts  string
+	// Ancestors are the Gateways that reach its Services, and what came of it there.
+	Ancestors []Parent
 }
 
 // Route is a route of any kind.

@@ -3,6 +3,7 @@ package view
 import (
 	"encoding/json"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -202,5 +203,41 @@ func BenchmarkPage(b *testing.B) {
 			b.Fatal(err)
 		}
 		b.ReportMetric(float64(out.Len()), "bytes/page")
+	}
+}
+
+func TestListenerSetsAndPolicies(t *testing.T) {
+	no := []metav1.Condition{{Type: "ResolvedRefs", Status: metav1.ConditionFalse, Message: `There is no ConfigMap "ca".`}}
+	f := Facts{Now: noon, History: &History{},
+		Gateways: []Gateway{
+			{Namespace: "n", Name: "g", Class: "escale"},
+			{Namespace: "team", Name: "extra", AddsTo: "n/g", Listeners: []Listener{{Name: "admin", Port: 8443, Conditions: no}}}},
+		Policies: []Policy{
+			{Namespace: "n", Name: "early", Targets: []string{"web"}, Host: "web.internal"},
+			{Namespace: "n", Name: "broken", Targets: []string{"web"}, Ancestors: []Parent{{Name: "g", Conditions: no}}}}}
+	page := Of(f, "")
+	if g := page.Gateways[1]; g.Kind != "ListenerSet" || g.AddsTo != "n/g" || g.Listeners[0].State != Refused {
+		t.Errorf("the ListenerSet is %+v", g)
+	}
+	if page.Policies[0].State != Waiting || page.Policies[1].State != Refused {
+		t.Errorf("policies are %+v", page.Policies)
+	}
+	var told []string
+	for _, n := range page.Notices {
+		told = append(told, n.What+" "+n.Next)
+	}
+	for _, want := range []string{"ListenerSet team/extra, listener admin kubectl describe listenerset extra -n team", "BackendTLSPolicy n/broken kubectl describe backendtlspolicy broken -n n"} {
+		if !slices.Contains(told, want) {
+			t.Errorf("notices are %q, without %q", told, want)
+		}
+	}
+	var b strings.Builder
+	if err := Overall.ExecuteTemplate(&b, "page", page); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"adds to n/g", "web.internal", `There is no ConfigMap &#34;ca&#34;.`} {
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("the page does not say %q", want)
+		}
 	}
 }

@@ -17,6 +17,8 @@ type Heat struct {
 	Start time.Time     `json:"start"`
 	Step  time.Duration `json:"stepNanoseconds"`
 	Live  bool          `json:"-"`
+	// Quiet is what it has not had when values stop coming for a good reason; see Lines.
+	Quiet string `json:"-"`
 	// Bounds are the upper bounds of the buckets, growing; a last bucket takes what is above.
 	Bounds []float64 `json:"bounds"`
 	// Columns hold how many values fell into each bucket: len(Bounds)+1 numbers, or nil for a time without an
@@ -129,7 +131,7 @@ func (h Heat) cells(m *markup, low, high int, most uint64) {
 
 // quantiles are the columns in three lines, for the cross-hair and the table.
 func (h Heat) quantiles() Lines {
-	l := Lines{ID: h.ID, Title: h.Title, Unit: h.Unit, Start: h.Start, Step: h.Step, Live: h.Live, Empty: h.Empty}
+	l := Lines{ID: h.ID, Title: h.Title, Unit: h.Unit, Start: h.Start, Step: h.Step, Live: h.Live, Empty: h.Empty, Quiet: h.Quiet}
 	for _, q := range []struct {
 		name string
 		part float64

@@ -34,6 +34,9 @@ type Lines struct {
 	Marks []Mark `json:"marks,omitempty"`
 	// Empty is what is said when there is no value at all: why, and what would bring some.
 	Empty string `json:"-"`
+	// Quiet is what a live chart has not had when values stop coming for a good reason, such as "request". Without it,
+	// that is a warning.
+	Quiet string `json:"-"`
 }
 
 // Series are the values of one name.
@@ -256,9 +259,29 @@ func (l Lines) head(m *markup) {
 		m.add("</span>")
 	}
 	if age := l.age(); age > 0 {
-		m.add(`<span class="chart-old"><svg class="icon" aria-hidden="true"><use href="#i-warn"/></svg>No value for `, Seconds.Text(age.Seconds()), "</span>")
+		l.old(m, Seconds.Text(age.Seconds()))
 	}
 	m.add("</figcaption>")
+}
+
+// old says for how long there has been no value.
+func (l Lines) old(m *markup, age string) {
+	if l.Quiet == "" {
+		m.add(`<span class="chart-old"><svg class="icon" aria-hidden="true"><use href="#i-warn"/></svg>No value for `, age, "</span>")
+		return
+	}
+	m.add(`<span class="chart-old is-quiet">`)
+	m.text("No " + l.Quiet + " for " + age)
+	m.add("</span>")
+}
+
+// present is the value of a series that its legend names: the newest one, and none in a live chart without new ones.
+func (l Lines) present(s Series) float64 {
+	if l.age() > 0 {
+		return math.NaN()
+	}
+	v, _ := s.Values.Last()
+	return v
 }
 
 func (l Lines) body(m *markup) {
@@ -453,11 +476,10 @@ func (l Lines) marks(m *markup) {
 func (l Lines) legend(m *markup) {
 	m.add(`<ul class="legend">`)
 	for _, s := range l.Series {
-		v, _ := s.Values.Last()
 		m.add(`<li class="series t-`, string(s.Tone), ` `, string(s.Shape), `">`, swatch, `<span>`)
 		m.text(s.Name)
 		m.add(`</span> <b>`)
-		m.text(l.Unit.Text(v))
+		m.text(l.Unit.Text(l.present(s)))
 		m.add(`</b> <span class="most">max `)
 		m.text(l.Unit.Text(s.Values.Max()))
 		m.add("</span></li>")

@@ -49,7 +49,7 @@ func (w Waterfall) HTML() template.HTML {
 	whole := max(total, w.Goal)
 	m.add(`<div class="waterfall"`)
 	m.attr("id", w.ID)
-	m.add(`><p class="waterfall-head"><b>`)
+	m.add(`><p class="waterfall-head"><span><b>`)
 	m.text(Seconds.Text(total.Seconds()))
 	m.add("</b> ")
 	m.text(w.Title)
@@ -58,6 +58,7 @@ func (w Waterfall) HTML() template.HTML {
 		m.text(Seconds.Text(own.Seconds()) + " of it the application's own")
 		m.add("</span>")
 	}
+	m.add("</span>")
 	if w.Goal > 0 {
 		m.add(`<span class="mute goal-text">goal `)
 		m.text(Seconds.Text(w.Goal.Seconds()))
