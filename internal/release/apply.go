@@ -84,7 +84,7 @@ func applyObject(ctx context.Context, c client.Client, app v1alpha1.App, o *unst
 	}
 	o.SetOwnerReferences(owners(app))
 	if o.GetKind() == "Deployment" && app.Spec.Scale != nil {
-		if err := handOver(ctx, c, o); err != nil {
+		if err := handOver(ctx, c, app, o); err != nil {
 			return err
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/escale-dev/escale/api/v1alpha1"
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -107,11 +108,16 @@ func anyMap(m map[string]string) map[string]any {
 const scaleOwner = client.FieldOwner("escale-scale")
 
 // handOver gives the number of pods of a Deployment to the scaler, before it is applied without one: the API server would
-// set a field that nobody owns any more to its default, one pod.
-func handOver(ctx context.Context, c client.Client, o *unstructured.Unstructured) error {
+// set a field that nobody owns any more to its default, one pod. A new Deployment begins with the fewest pods that serve,
+// so that the first start of an App is no scale-up.
+func handOver(ctx context.Context, c client.Client, app v1alpha1.App, o *unstructured.Unstructured) error {
 	var have appsv1.Deployment
-	if err := c.Get(ctx, client.ObjectKeyFromObject(o), &have); err != nil {
-		return client.IgnoreNotFound(err)
+	err := c.Get(ctx, client.ObjectKeyFromObject(o), &have)
+	if apierrors.IsNotFound(err) {
+		return unstructured.SetNestedField(o.Object, max(int64(ptr.Deref(app.Spec.Scale.Min, defaultMin)), 1), "spec", "replicas")
+	}
+	if err != nil {
+		return fmt.Errorf("reading Deployment %q: %w", o.GetName(), err)
 	}
 	ours := slices.ContainsFunc(have.ManagedFields, func(m metav1.ManagedFieldsEntry) bool {
 		return m.Manager == fieldOwner && m.FieldsV1 != nil && strings.Contains(m.FieldsV1.GetRawString(), `"f:replicas":`)

@@ -24,7 +24,7 @@ type change struct {
 func (o *object) act(now time.Time) {
 	o.acting = true
 	c := change{
-		from: o.plan.From, to: o.plan.Replicas, reason: o.plan.Reason(o.set), demandAt: o.demandAt(), decided: now,
+		from: o.plan.From, to: o.plan.Replicas, reason: o.plan.Reason(o.set), demandAt: o.demandAt(now), decided: now,
 	}
 	look := o.plan.Replicas < o.plan.From && now.Sub(o.callers.at) > callersEvery || o.st.Held()
 	o.scaler.task(func(ctx context.Context) {

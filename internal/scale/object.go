@@ -45,14 +45,15 @@ type object struct {
 // memory is what the objects of one ScaledObject share, one after the other: a change that is under way when the spec
 // changes is seen by the object that takes over.
 type memory struct {
-	mu       sync.Mutex
-	st       *decision.State
-	acting   bool
-	retryAt  time.Time
-	actErr   error
-	heldAt   time.Time
-	callers  callersSeen
-	expected expectation
+	mu      sync.Mutex
+	st      *decision.State
+	acting  bool
+	retryAt time.Time
+	actErr  error
+	// heldAt is when a request was reported to wait last, heldSince when the first of those did that wait now.
+	heldAt, heldSince time.Time
+	callers           callersSeen
+	expected          expectation
 	// excess is when the demand began to ask for more pods than there are; zero: it does not.
 	excess time.Time
 	// last is the number of pods that was there, or was written, last.
@@ -100,9 +101,13 @@ func (o *object) retire(kept []*source) {
 func (o *object) held(at time.Time) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.wakes {
-		o.heldAt = at
+	if !o.wakes {
+		return
 	}
+	if at.Sub(o.heldAt) > heldFor {
+		o.heldSince = at
+	}
+	o.heldAt = at
 }
 
 // decide gathers facts, decides, and acts beside the loop.
@@ -234,11 +239,13 @@ func sameMetrics(have []decision.Metric, sources []*source, snaps []snapshot) bo
 	return n == len(have)
 }
 
-// demandAt is when the demand was observed that the plan answers.
-func (o *object) demandAt() time.Time {
+// demandAt is when the demand was observed that the plan answers: what wakes a workload at zero is the request that
+// waits, whatever else asks for a pod by then.
+func (o *object) demandAt(now time.Time) time.Time {
+	waits := o.plan.From == 0 && now.Sub(o.heldAt) < heldFor
 	switch i := o.plan.Metric; {
-	case i == decision.FromHeldRequest:
-		return o.heldAt
+	case waits, i == decision.FromHeldRequest:
+		return o.heldSince
 	case !o.excess.IsZero():
 		return o.excess
 	case i >= 0 && i < len(o.readings):

@@ -332,6 +332,7 @@ func (d *deciding) work() {
 		return
 	}
 	d.plan.Replicas = d.bound(d.stabilise(max(d.plan.Wanted, 1)), low)
+	d.confirm()
 	d.keep()
 }
 
@@ -346,6 +347,9 @@ func (d *deciding) wake(low int32) {
 	if high := max(d.set.Max, low); pods > high {
 		pods = high
 		d.limit(LimitMax, 0)
+	}
+	if pods > d.plan.Wanted && pods == d.set.Min {
+		d.limit(LimitMin, 0)
 	}
 	d.plan.Replicas = pods
 	d.keep()

@@ -1,6 +1,7 @@
 package decision
 
 import (
+	"math/rand/v2"
 	"testing"
 	"time"
 )
@@ -97,6 +98,87 @@ func TestWindowsTellAPeakFromABlip(t *testing.T) {
 	r.step(100).step(100).want(10, LimitNone) // two are not
 }
 
+// TestARiseIsOneStep: the load rises fivefold within a second, of which the first reading shows a part. The base load is
+// as high as may be without another pod, so that the mean alone would soon ask for one.
+func TestARiseIsOneStep(t *testing.T) {
+	for _, part := range []float64{0, 0.05, 0.3, 0.5, 0.9, 1} {
+		for _, factor := range []float64{2, 5, 10} {
+			set := inFlight()
+			set.Metrics[0].Short, set.Metrics[0].Long = 2*time.Second, time.Minute
+			set.Max = 100
+			r := start(t, set, 2).steps(60, 21.5)
+			high := 20 * factor
+			r.step(21.5 + part*(high-21.5))
+			steps, until := 0, r.now.Add(3*time.Second)
+			for range 15 {
+				before := r.pods
+				if r.step(high); r.pods == before {
+					continue
+				}
+				if steps++; r.now.After(until) {
+					t.Errorf("%g fold, %g of the first second: a step at %s", factor, part, r.now.Sub(epoch))
+				}
+			}
+			// Within the tolerance it may be one pod less.
+			if steps != 1 || float64(r.pods)*10*1.1 < high || float64(r.pods)*10 > high {
+				t.Errorf("%g fold, %g of the first second: %d steps to %d pods, want one to %g", factor, part, steps, r.pods, high/10)
+			}
+		}
+	}
+}
+
+// TestALongRiseIsFollowed: pods are added while the load goes on rising, two seconds late at most.
+func TestALongRiseIsFollowed(t *testing.T) {
+	set := inFlight()
+	set.Metrics[0].Short, set.Metrics[0].Long = 2*time.Second, time.Minute
+	set.Max = 1000
+	r := start(t, set, 2).steps(60, 20)
+	for i := range 60 {
+		r.step(20 + 50*float64(i))
+		if confirmed := 20 + 50*float64(i-4); float64(r.pods)*10*1.1 < confirmed {
+			t.Fatalf("%d s into the rise: %d pods, want what %g takes", i, r.pods, confirmed)
+		}
+	}
+}
+
+// TestNoiseAddsNoMoreThanItConfirms: no number of pods is above what a whole short window, or the mean, once asked for.
+func TestNoiseAddsNoMoreThanItConfirms(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	set := inFlight()
+	set.Metrics[0].Short, set.Metrics[0].Long = 2*time.Second, time.Minute
+	r := start(t, set, 2).steps(60, 20)
+	last, sum, most := 20.0, 0.0, 20.0
+	var all []float64
+	for range 3600 {
+		now := 15 * random.ExpFloat64() // of a heavy tail: one second in a hundred shows 70
+		all = append(all, now)
+		if len(all) > 60 {
+			sum = 0
+			for _, v := range all[len(all)-60:] {
+				sum += v
+			}
+			most = max(most, sum/60)
+		}
+		most = max(most, min(last, now))
+		last = now
+		if r.step(now); float64(r.pods-1)*10 >= most {
+			t.Fatalf("%d pods, where no two seconds showed more than %g", r.pods, most)
+		}
+	}
+}
+
+// TestBelowTheBoundsIsNoFailureToRead: a new workload is brought to its lowest number before anything was read.
+func TestBelowTheBoundsIsNoFailureToRead(t *testing.T) {
+	set := inFlight()
+	set.Min = 2
+	r := start(t, set, 1)
+	r.facts = func(f *Facts) { f.Readings[0] = Reading{} }
+	r.step(0).want(2, LimitMin)
+	if got, want := r.plan.Reason(set), "nothing is known of the demand; at least 2"; got != want {
+		t.Errorf("the reason is %q, want %q", got, want)
+	}
+}
+
 func TestUnevenDemandCountsInTheMean(t *testing.T) {
 	set := inFlight()
 	set.Metrics[0].Short, set.Metrics[0].Long = 2*time.Second, time.Minute
@@ -110,7 +192,7 @@ func TestUnevenDemandCountsInTheMean(t *testing.T) {
 func TestBounds(t *testing.T) {
 	start(t, inFlight(), 2).step(10_000).want(20, LimitMax)
 	start(t, inFlight(), 30).step(10_000).want(20, LimitMax)
-	start(t, inFlight(), 0).step(0).want(1, LimitNone)
+	start(t, inFlight(), 0).step(0).want(1, LimitMin)
 	set := inFlight()
 	set.Min = 3
 	start(t, set, 3).steps(300, 0).want(3, LimitMin)
@@ -144,7 +226,7 @@ func TestInitialCooldown(t *testing.T) {
 func TestIdle(t *testing.T) {
 	set := inFlight()
 	set.Min, set.Idle, set.Cooldown = 4, new(int32(1)), 10*time.Second
-	start(t, set, 1).step(0).want(1, LimitNone).step(5).want(4, LimitNone).steps(9, 0).want(4, LimitCooldown).steps(2, 0).want(1, LimitNone)
+	start(t, set, 1).step(0).want(1, LimitNone).step(5).want(4, LimitMin).steps(9, 0).want(4, LimitCooldown).steps(2, 0).want(1, LimitNone)
 }
 
 func TestHeldRequestWakes(t *testing.T) {

@@ -11,6 +11,9 @@ func Excess(set *Settings, replicas int32, readings []Reading) time.Time {
 		if i >= len(readings) || readings[i].At.IsZero() || m.Target <= 0 {
 			continue
 		}
+		if replicas == 0 && !readings[i].Active {
+			continue // what is left of former work wakes nobody
+		}
 		share := readings[i].Value / m.Target
 		if m.Kind == PerPod {
 			share /= max(float64(replicas), 1e-9)

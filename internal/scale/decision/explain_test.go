@@ -32,10 +32,13 @@ func TestExcess(t *testing.T) {
 	}{
 		{"within", 20, 2, false}, {"tolerated", 22, 2, false}, {"above", 23, 2, true}, {"from zero", 1, 0, true}, {"nothing from zero", 0, 0, false},
 	} {
-		got := Excess(set, c.replicas, []Reading{{Value: c.value, At: epoch}})
+		got := Excess(set, c.replicas, []Reading{{Value: c.value, Active: c.value > 0, At: epoch}})
 		if got.IsZero() == c.want || c.want && !got.Equal(epoch) {
 			t.Errorf("%s: got %v", c.name, got)
 		}
+	}
+	if got := Excess(set, 0, []Reading{{Value: 1, At: epoch}}); !got.IsZero() {
+		t.Errorf("what is left of former work wakes: %v", got)
 	}
 	if got := Excess(set, 1, nil); !got.IsZero() {
 		t.Errorf("nothing read: %v", got)

@@ -58,6 +58,39 @@ func (d *deciding) bound(pods, low int32) int32 {
 	return pods
 }
 
+// confirm holds a step up back, for a short window at most, while the newest value asks for more than the demand does:
+// what rises is about to be confirmed, and the mean, or the part of a second in which the rise began, would make two
+// steps of one.
+func (d *deciding) confirm() {
+	cur := d.f.Replicas
+	if d.plan.Replicas <= cur {
+		d.st.rising = 0
+		return
+	}
+	if d.st.rising == 0 {
+		d.st.rising = d.now
+	}
+	if d.set.Formula != nil || d.plan.Limit == LimitMax {
+		return
+	}
+	for i := range d.set.Metrics {
+		if until := d.st.rising + moment(d.set.Metrics[i].Short); until > d.now && d.rises(i) {
+			d.plan.Replicas = cur
+			d.limit(LimitStableUp, until)
+		}
+	}
+}
+
+// rises says whether the newest value of a metric asks for more pods than all demands do.
+func (d *deciding) rises(i int) bool {
+	out := &d.st.metrics[i]
+	if out.Unread || out.Fallback {
+		return false
+	}
+	m, newest := &d.set.Metrics[i], d.f.Readings[i].Value
+	return newest > out.Demand*(1+d.set.Up.Tolerance) && d.pods(m, newest) > d.plan.Wanted
+}
+
 func (d *deciding) boundUp(pods, cur, low int32) int32 {
 	if cur < low {
 		return pods // below the bounds no policy counts

@@ -16,7 +16,7 @@ func (p *Plan) Reason(set *Settings) string {
 		b.WriteString("; ")
 		b.WriteString(l)
 	}
-	if p.Unread && p.Limit != LimitUnread {
+	if p.Unread && p.Limit != LimitUnread && p.Metric != FromNothing {
 		b.WriteString("; a source cannot be read, and its last value counts")
 	}
 	return b.String()
@@ -31,7 +31,7 @@ func (p *Plan) demandText(set *Settings) string {
 	case p.Metric == FromFormula:
 		return fmt.Sprintf("the formula gives %s, a pod takes %s: %s", number(p.Demand), number(p.Target), Pods(p.Wanted))
 	case p.Metric == FromNothing || p.Metric >= len(set.Metrics):
-		if p.Active {
+		if p.Active || p.Unread {
 			return "nothing is known of the demand"
 		}
 		return "no trigger sees work"

@@ -19,6 +19,8 @@ type State struct {
 	lowest     extreme
 	highest    extreme
 	ups, downs changes
+	// rising is since when more pods are wanted than there are; 0: they are not.
+	rising     moment
 	heldSince  moment
 	heldCaller string
 }
@@ -38,7 +40,7 @@ func (st *State) Scaled(set *Settings, from, to int32, now time.Time) {
 	at := momentOf(now)
 	switch {
 	case to > from:
-		st.LastUp = now
+		st.LastUp, st.rising = now, 0
 		st.ups = st.ups.add(change{at, to - from}, at-moment(longest(set.Up.Policies)))
 	case to < from:
 		st.downs = st.downs.add(change{at, from - to}, at-moment(longest(set.Down.Policies)))
