@@ -5,8 +5,8 @@
 //
 // It starts a platform with the example shop in a temporary data directory and a private network, lets the
 // catalog (Python) go to zero after two seconds without requests, and sends one request each time it is there.
-// The same program is started as often outside of the platform, on loopback, to its first answer. The last line is
-// RESULT key=value ….
+// The same program is started as often outside of the platform, on loopback, to its first answer. The stages are those of
+// the platform's own timeline; their sum is held against what the client measured. The last line is RESULT key=value ….
 package main
 
 import (
@@ -18,12 +18,10 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"sync"
 	"time"
 
 	"github.com/escale-dev/escale/internal/engine"
-	"github.com/escale-dev/escale/internal/timeline"
 	"github.com/escale-dev/escale/test/bench/platform"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
@@ -44,46 +42,35 @@ func main() {
 	}
 }
 
-func run(ctx context.Context, rounds int) error {
-	dir, err := os.MkdirTemp("", "coldstart")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(dir)
+// round is one start from zero.
+type round struct {
+	// first is how long the client waited, own how long the program takes by itself.
+	first, own time.Duration
+	scaleup    platform.Scaleup
+}
+
+func run(ctx context.Context, rounds int) (err error) {
 	fmt.Println("machine:", platform.Machine())
-	p, err := platform.Start(filepath.Join(dir, "data"), "examples/shop")
+	shop, err := platform.StartShop(ctx, catalog, 2)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = p.Stop() }()
-	ready, cancel := context.WithTimeout(ctx, 5*time.Minute)
-	defer cancel()
-	state, err := p.Wait(ready, platform.Ready)
-	if err != nil {
+	defer func() { err = errors.Join(err, shop.Stop()) }()
+	if err := platform.Scale(ctx, shop.Objects, catalog, scaling); err != nil {
 		return err
 	}
-	c, err := p.Objects()
-	if err != nil {
-		return err
-	}
-	if err := platform.AwaitPods(ready, c, catalog, 2); err != nil {
-		return err
-	}
-	if err := platform.Scale(ready, c, catalog, scaling); err != nil {
-		return err
-	}
-	work(ctx, state)
-	var first, own []time.Duration
+	work(ctx, shop.State)
+	var all []round
 	for i := range rounds {
-		f, o, err := measure(ctx, c, state)
+		r, err := measure(ctx, shop, i)
 		if err != nil {
 			return fmt.Errorf("round %d: %w", i+1, err)
 		}
-		fmt.Printf("round %2d: first request answered in %.3f s, by itself it starts in %.3f s\n", i+1, f.Seconds(), o.Seconds())
-		first, own = append(first, f), append(own, o)
+		fmt.Printf("round %2d: first request answered in %.3f s, the waterfall says %.3f s, by itself it starts in %.3f s:  %s\n",
+			i+1, r.first.Seconds(), r.scaleup.Total.Seconds(), r.own.Seconds(), r.scaleup)
+		all = append(all, r)
 	}
-	showStages(p.Dir)
-	report(first, own)
+	report(all)
 	return nil
 }
 
@@ -106,24 +93,29 @@ func work(ctx context.Context, s engine.State) {
 }
 
 // measure waits for the catalog to be at zero, sends one request, and then starts the program outside.
-func measure(ctx context.Context, c client.Client, s engine.State) (first, own time.Duration, err error) {
+func measure(ctx context.Context, shop *platform.Shop, i int) (r round, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 8*time.Minute) // an App without any work since its release stays up for five
 	defer cancel()
-	if err := platform.AwaitPods(ctx, c, catalog, 0); err != nil {
-		return 0, 0, err
+	if err := platform.AwaitPods(ctx, shop.Objects, catalog, 0); err != nil {
+		return r, err
 	}
-	select {
-	case <-time.After(time.Second): // what the end of the last pod leaves to do
-	case <-ctx.Done():
-		return 0, 0, ctx.Err()
+	// What the end of the last pod leaves to do, and a phase of its own, so that rounds do not fall on the same part of
+	// the second.
+	if err := platform.Pause(ctx, time.Second+time.Duration(i*137%1000)*time.Millisecond); err != nil {
+		return r, err
 	}
 	begun := time.Now()
-	if err := get(ctx, s.GatewayURL+path, "shop.localhost"); err != nil {
-		return 0, 0, err
+	if err := get(ctx, shop.State.GatewayURL+path, "shop.localhost"); err != nil {
+		return r, err
 	}
-	first = time.Since(begun)
-	own, err = platform.OwnStart(ctx, path, nil, "/usr/bin/python3", "-B", "examples/shop/catalog/catalog.py")
-	return first, own, err
+	r.first = time.Since(begun)
+	recorded, cancelRecorded := context.WithTimeout(ctx, 20*time.Second)
+	defer cancelRecorded()
+	if r.scaleup, err = platform.AwaitScaleup(recorded, shop.Dir, catalog.Name, begun); err != nil {
+		return r, err
+	}
+	r.own, err = platform.OwnStart(ctx, path, nil, "/usr/bin/python3", "-B", "examples/shop/catalog/catalog.py")
+	return r, err
 }
 
 func get(ctx context.Context, url, host string) error {
@@ -146,37 +138,25 @@ func get(ctx context.Context, url, host string) error {
 	return nil
 }
 
-// showStages prints where the time went in the last round, as the platform's timeline has it.
-func showStages(dir engine.Dir) {
-	records, err := timeline.Load(dir.Timeline())
-	if err != nil {
-		fmt.Println("the timeline was not read:", err)
-		return
+func report(all []round) {
+	var first, own, over, off []time.Duration
+	var scaleups []platform.Scaleup
+	for _, r := range all {
+		first, own, scaleups = append(first, r.first), append(own, r.own), append(scaleups, r.scaleup)
+		off = append(off, (r.scaleup.Total - r.first).Abs())
 	}
-	for i := len(records) - 1; i >= 0; i-- {
-		r := records[i]
-		if r.Object.Name != catalog.Name || r.Action != "scaled up" {
-			continue
-		}
-		fmt.Printf("stages of the last recorded round:")
-		for _, s := range r.Stages {
-			fmt.Printf("  %s %.3f", s.Name, s.Duration.Seconds())
-		}
-		fmt.Println()
-		return
+	start := platform.Percentile(own, 50)
+	for _, f := range first {
+		over = append(over, f-start)
 	}
-}
-
-func report(first, own []time.Duration) {
-	over := make([]time.Duration, len(first))
-	for i := range first {
-		over[i] = first[i] - platform.Percentile(own, 50)
-	}
-	fmt.Printf("first answer: median %.3f s, 95th percentile %.3f s; own start: median %.3f s; more than that: median %.3f s, 95th percentile %.3f s\n",
-		platform.Percentile(first, 50).Seconds(), platform.Percentile(first, 95).Seconds(), platform.Percentile(own, 50).Seconds(),
-		platform.Percentile(over, 50).Seconds(), platform.Percentile(over, 95).Seconds())
-	fmt.Printf("RESULT rounds=%d first_p50_ms=%d first_p95_ms=%d first_max_ms=%d own_p50_ms=%d own_p95_ms=%d over_p50_ms=%d over_p95_ms=%d over_max_ms=%d\n",
-		len(first), platform.Percentile(first, 50).Milliseconds(), platform.Percentile(first, 95).Milliseconds(), platform.Percentile(first, 100).Milliseconds(),
-		platform.Percentile(own, 50).Milliseconds(), platform.Percentile(own, 95).Milliseconds(),
-		platform.Percentile(over, 50).Milliseconds(), platform.Percentile(over, 95).Milliseconds(), platform.Percentile(over, 100).Milliseconds())
+	p := func(d []time.Duration, percent int) time.Duration { return platform.Percentile(d, percent) }
+	fmt.Printf("first answer: median %.3f s, 95th percentile %.3f s; more than the application's own start: median %.3f s, 95th percentile %.3f s\n",
+		p(first, 50).Seconds(), p(first, 95).Seconds(), p(over, 50).Seconds(), p(over, 95).Seconds())
+	stages := platform.PrintStages(scaleups)
+	ownStart := platform.PrintOwnStart(scaleups, p(first, 50), start)
+	fmt.Printf("the waterfall and the client differ by %.3f s at the median, %.3f s at most\n", p(off, 50).Seconds(), p(off, 100).Seconds())
+	fmt.Printf("RESULT rounds=%d first_p50_ms=%d first_p95_ms=%d first_max_ms=%d over_p50_ms=%d over_p95_ms=%d over_max_ms=%d off_p50_ms=%d off_max_ms=%d own_p95_ms=%d%s%s\n",
+		len(all), p(first, 50).Milliseconds(), p(first, 95).Milliseconds(), p(first, 100).Milliseconds(),
+		p(over, 50).Milliseconds(), p(over, 95).Milliseconds(), p(over, 100).Milliseconds(),
+		p(off, 50).Milliseconds(), p(off, 100).Milliseconds(), p(own, 95).Milliseconds(), ownStart, stages)
 }

@@ -25,7 +25,6 @@ import (
 	"time"
 
 	"github.com/escale-dev/escale/internal/engine"
-	"github.com/escale-dev/escale/internal/timeline"
 	"github.com/escale-dev/escale/test/bench/platform"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
@@ -55,46 +54,28 @@ func main() {
 
 // round is what one rise came to.
 type round struct {
-	total  time.Duration
-	stages map[string]time.Duration
-	to     string
+	// total is from the first excess request to the first answer of a new pod, as the client and the timeline have it.
+	total   time.Duration
+	scaleup platform.Scaleup
 }
 
-func run(ctx context.Context, o options) error {
-	dir, err := os.MkdirTemp("", "scaleup")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(dir)
+func run(ctx context.Context, o options) (err error) {
 	fmt.Println("machine:", platform.Machine())
-	own, err := ownStart(ctx, dir)
+	own, err := ownStart(ctx)
 	if err != nil {
 		return err
 	}
-	p, err := platform.Start(filepath.Join(dir, "data"), "examples/shop")
+	shop, err := platform.StartShop(ctx, storefront, 2)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = p.Stop() }()
-	ready, cancel := context.WithTimeout(ctx, 5*time.Minute)
-	defer cancel()
-	state, err := p.Wait(ready, platform.Ready)
-	if err != nil {
+	defer func() { err = errors.Join(err, shop.Stop()) }()
+	if err := platform.Scale(ctx, shop.Objects, storefront, scaling); err != nil {
 		return err
 	}
-	c, err := p.Objects()
-	if err != nil {
-		return err
-	}
-	if err := platform.AwaitPods(ready, c, storefront, 2); err != nil {
-		return err
-	}
-	if err := platform.Scale(ready, c, storefront, scaling); err != nil {
-		return err
-	}
-	load := newLoad(state, o.base)
+	load := newLoad(shop.State, o.base)
 	defer load.stop()
-	rounds, err := rise(ctx, c, p.Dir, load, o)
+	rounds, err := rise(ctx, shop, load, o)
 	report(rounds, own, load, o)
 	return err
 }
@@ -103,7 +84,12 @@ func run(ctx context.Context, o options) error {
 const scaling = `{"min": 2, "max": 12, "requestsPerSecond": 15, "requestsInFlight": null, "quietSeconds": 5}`
 
 // ownStart is how long the storefront takes to its first answer outside of the platform, at the median of five.
-func ownStart(ctx context.Context, dir string) (time.Duration, error) {
+func ownStart(ctx context.Context) (time.Duration, error) {
+	dir, err := os.MkdirTemp("", "scaleup")
+	if err != nil {
+		return 0, err
+	}
+	defer os.RemoveAll(dir)
 	program := filepath.Join(dir, "storefront")
 	if out, err := exec.CommandContext(ctx, "go", "build", "-o", program, "./examples/shop/storefront").CombinedOutput(); err != nil {
 		return 0, fmt.Errorf("building the storefront: %w\n%s", err, out)
@@ -120,80 +106,30 @@ func ownStart(ctx context.Context, dir string) (time.Duration, error) {
 }
 
 // rise runs the rounds; those before a failure are returned with it.
-func rise(ctx context.Context, c client.Client, dir engine.Dir, load *load, o options) ([]round, error) {
+func rise(ctx context.Context, shop *platform.Shop, load *load, o options) ([]round, error) {
 	var out []round
 	for i := range o.rounds {
 		quiet, cancel := context.WithTimeout(ctx, 4*time.Minute)
-		err := platform.AwaitPods(quiet, c, storefront, 2)
+		err := platform.AwaitPods(quiet, shop.Objects, storefront, 2)
 		cancel()
 		if err != nil {
 			return out, fmt.Errorf("before round %d: %w", i+1, err)
 		}
 		// A phase of its own, so that rounds do not fall on the same part of the second.
-		if err := pause(ctx, 3*time.Second+time.Duration(i*137%1000)*time.Millisecond); err != nil {
+		if err := platform.Pause(ctx, 3*time.Second+time.Duration(i*137%1000)*time.Millisecond); err != nil {
 			return out, err
 		}
 		excess := load.set(o.base * o.factor)
-		r, err := answered(ctx, dir, excess, o.keep)
+		answered, cancel := context.WithTimeout(ctx, o.keep)
+		s, err := platform.AwaitScaleup(answered, shop.Dir, storefront.Name, excess)
+		cancel()
 		load.set(o.base)
 		if err != nil {
 			return out, fmt.Errorf("round %d: %w", i+1, err)
 		}
-		fmt.Printf("round %2d: %5.2f s to %s:", i+1, r.total.Seconds(), r.to)
-		for _, name := range names {
-			fmt.Printf("  %s %.2f", name, r.stages[name].Seconds())
-		}
-		fmt.Println()
+		r := round{s.End.Sub(excess), s}
+		fmt.Printf("round %2d: %5.2f s to %s:  %s\n", i+1, r.total.Seconds(), s.To, s)
 		out = append(out, r)
-	}
-	return out, nil
-}
-
-var names = []string{"signal", "decision", "placement", "node", "start", "ready", "routed", "first answer"}
-
-func pause(ctx context.Context, d time.Duration) error {
-	select {
-	case <-time.After(d):
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-// answered waits for the first scale-up after a time to be on the timeline. It is recorded at the time at which the API
-// server accepted it; the stages after the decision follow.
-func answered(ctx context.Context, dir engine.Dir, since time.Time, within time.Duration) (round, error) {
-	ctx, cancel := context.WithTimeout(ctx, within)
-	defer cancel()
-	for {
-		records, err := timeline.Load(dir.Timeline())
-		if err != nil {
-			return round{}, err
-		}
-		for _, r := range records {
-			if r.Action != "scaled up" || r.Object.Name != storefront.Name || r.Time.Before(since) {
-				continue
-			}
-			return roundOf(r, since)
-		}
-		if err := pause(ctx, 50*time.Millisecond); err != nil {
-			return round{}, errors.New("no scale-up was recorded in time: `escale scale explain storefront -n shop` says where it stands")
-		}
-	}
-}
-
-func roundOf(r timeline.Record, since time.Time) (round, error) {
-	out := round{stages: map[string]time.Duration{}, to: r.To}
-	at := r.Time
-	for i, s := range r.Stages {
-		out.stages[s.Name] = s.Duration
-		if i >= 2 {
-			at = at.Add(s.Duration)
-		}
-	}
-	out.total = at.Sub(since)
-	if len(r.Stages) != len(names) {
-		return out, fmt.Errorf("no new pod answered: %s", r.Reason)
 	}
 	return out, nil
 }
@@ -202,33 +138,22 @@ func report(rounds []round, own time.Duration, load *load, o options) {
 	if len(rounds) == 0 {
 		return
 	}
-	var totals, starts []time.Duration
+	var totals []time.Duration
+	var scaleups []platform.Scaleup
+	steps := map[string]int{}
 	for _, r := range rounds {
-		totals = append(totals, r.total)
-		starts = append(starts, r.stages["start"]+r.stages["ready"])
+		totals, scaleups = append(totals, r.total), append(scaleups, r.scaleup)
+		steps[r.scaleup.To]++
 	}
+	p50, p95, slowest := platform.Percentile(totals, 50), platform.Percentile(totals, 95), platform.Percentile(totals, 100)
 	fmt.Printf("from the first excess request to the first answer of a new pod, %d rounds: median %.2f s, 95th percentile %.2f s, slowest %.2f s\n",
-		len(rounds), platform.Percentile(totals, 50).Seconds(), platform.Percentile(totals, 95).Seconds(), platform.Percentile(totals, 100).Seconds())
-	line := fmt.Sprintf("RESULT rounds=%d p50_s=%.2f p95_s=%.2f max_s=%.2f", len(rounds), platform.Percentile(totals, 50).Seconds(),
-		platform.Percentile(totals, 95).Seconds(), platform.Percentile(totals, 100).Seconds())
-	for _, name := range names {
-		var d []time.Duration
-		for _, r := range rounds {
-			d = append(d, r.stages[name])
-		}
-		fmt.Printf("  %-12s median %7.3f s, 95th percentile %7.3f s\n", name, platform.Percentile(d, 50).Seconds(), platform.Percentile(d, 95).Seconds())
-		key := name
-		if name == "first answer" {
-			key = "answer"
-		}
-		line += fmt.Sprintf(" %s_p50_ms=%d", key, platform.Percentile(d, 50).Milliseconds())
-	}
-	share := platform.Percentile(starts, 50).Seconds() / platform.Percentile(totals, 50).Seconds()
-	fmt.Printf("the application's own start, start and ready together: median %.2f s, %.0f %% of the whole; by itself outside of the platform %.2f s\n",
-		platform.Percentile(starts, 50).Seconds(), 100*share, own.Seconds())
-	fmt.Printf("%d requests, %d failed\n", load.sent.Load(), load.failed.Load())
-	fmt.Printf("%s app_start_p50_ms=%d app_start_share=%.2f own_start_ms=%d requests=%d failed=%d base_per_s=%d factor=%d\n",
-		line, platform.Percentile(starts, 50).Milliseconds(), share, own.Milliseconds(), load.sent.Load(), load.failed.Load(), o.base, o.factor)
+		len(rounds), p50.Seconds(), p95.Seconds(), slowest.Seconds())
+	stages := platform.PrintStages(scaleups)
+	ownStart := platform.PrintOwnStart(scaleups, p50, own)
+	fmt.Printf("first steps: %v; %d requests, %d failed\n", steps, load.sent.Load(), load.failed.Load())
+	fmt.Printf("RESULT rounds=%d p50_ms=%d p95_ms=%d max_ms=%d%s%s requests=%d failed=%d base_per_s=%d factor=%d\n",
+		len(rounds), p50.Milliseconds(), p95.Milliseconds(), slowest.Milliseconds(), ownStart, stages,
+		load.sent.Load(), load.failed.Load(), o.base, o.factor)
 }
 
 // load sends requests at a rate, whether earlier ones are answered or not.
