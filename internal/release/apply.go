@@ -62,7 +62,7 @@ func apply(ctx context.Context, c client.Client, app v1alpha1.App, now time.Time
 	}
 	for _, o := range objects {
 		if scaled && o.GetKind() == "Deployment" {
-			err = handOver(ctx, c, o)
+			err = handOver(ctx, c, app, o)
 		}
 		if err == nil {
 			err = applyObject(ctx, c, app, o)

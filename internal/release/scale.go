@@ -109,11 +109,14 @@ const scaleOwner = client.FieldOwner("escale-scale")
 
 // handOver gives the number of pods of a Deployment to the scaler, before it is applied without one: the API server would
 // set a field that nobody owns any more to its default, one pod. A new Deployment begins with the fewest pods that serve,
-// so that the first start of an App is no scale-up.
+// so that the first start of an App with spec.scale is no scale-up.
 func handOver(ctx context.Context, c client.Client, app v1alpha1.App, o *unstructured.Unstructured) error {
 	var have appsv1.Deployment
 	err := c.Get(ctx, client.ObjectKeyFromObject(o), &have)
 	if apierrors.IsNotFound(err) {
+		if app.Spec.Scale == nil {
+			return nil
+		}
 		return unstructured.SetNestedField(o.Object, max(int64(ptr.Deref(app.Spec.Scale.Min, defaultMin)), 1), "spec", "replicas")
 	}
 	if err != nil {

@@ -54,7 +54,7 @@ func hastenProbes(k *kubelet.Kubelet) error {
 		return errors.New("the kubelet has no probe manager to hasten: its type changed")
 	}
 	manager := (*prober.Manager)(unsafe.Pointer(field.UnsafeAddr()))
-	hastened, err := newProbes(*manager)
+	hastened, err := newProbes(*manager, k.RequestPodRelist)
 	if err != nil {
 		return err
 	}
@@ -62,12 +62,18 @@ func hastenProbes(k *kubelet.Kubelet) error {
 	return nil
 }
 
-func newProbes(manager prober.Manager) (probes, error) {
+// newProbes puts probes around a manager. relist makes the kubelet look at a pod's containers now.
+func newProbes(manager prober.Manager, relist func(types.UID)) (probes, error) {
 	w, err := workersOf(manager)
 	if err != nil {
 		return probes{}, err
 	}
-	return probes{manager, readiness.New(w.run)}, nil
+	return probes{manager, readiness.New(func(p readiness.Probe) {
+		w.run(p)
+		// What follows a probe waits for a look at the containers that is newer than the last sync of the pod; the
+		// kubelet looks once a second.
+		relist(p.Pod)
+	})}, nil
 }
 
 // workers are the goroutines of the kubelet that probe. Each has a channel that makes it probe now, which the kubelet

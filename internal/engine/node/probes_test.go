@@ -45,7 +45,8 @@ func TestHastenedProbes(t *testing.T) {
 		known.Store(&v1.PodStatus{})
 		manager := prober.NewManager(statuses{now: &known}, results.NewManager(), readiness, startup, nil, record.NewFakeRecorder(10))
 		time.Sleep(2 * time.Hour) // the kubelet spreads the first probes after its own start
-		p, err := newProbes(manager)
+		var looks atomic.Int32
+		p, err := newProbes(manager, func(types.UID) { looks.Add(1) })
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -76,6 +77,9 @@ func TestHastenedProbes(t *testing.T) {
 		}
 		if took := time.Since(began); took > 100*time.Millisecond {
 			t.Errorf("ready after %s, want at once", took)
+		}
+		if looks.Load() < 2 {
+			t.Errorf("the kubelet looked %d times at the pod, want once for each probe", looks.Load())
 		}
 		p.RemovePod(pod)
 		synctest.Wait()
