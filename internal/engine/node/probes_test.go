@@ -78,8 +78,8 @@ func TestHastenedProbes(t *testing.T) {
 		if took := time.Since(began); took > 100*time.Millisecond {
 			t.Errorf("ready after %s, want at once", took)
 		}
-		if looks.Load() < 2 {
-			t.Errorf("the kubelet looked %d times at the pod, want once for each probe", looks.Load())
+		if looks.Load() == 0 { // the kubelet runs the readiness probe by itself on the sync after the startup probe
+			t.Error("the kubelet did not look at the pod's containers when the startup probe was run")
 		}
 		p.RemovePod(pod)
 		synctest.Wait()
