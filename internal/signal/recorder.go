@@ -18,7 +18,7 @@ const (
 	// segmentBytes is how large one file of a recording grows.
 	segmentBytes = 8 << 20
 	// RecordingBytes is how large all files of a recording are together: the oldest go.
-	RecordingBytes = 256 << 20
+	RecordingBytes = 512 << 20
 
 	segmentSuffix = ".signals"
 	// segmentName is the time of the first facts, so that names sort by time.

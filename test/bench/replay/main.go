@@ -4,9 +4,9 @@
 //
 //	go run ./test/bench/replay [-workloads 1000] [-hours 24]
 //
-// The demand is made up: two peaks a day, noise of every second and a fivefold spike each hour and a half. It does not
-// matter to the time it takes what a workload's demand is, as long as it changes each second. The last line is
-// RESULT key=value ….
+// The demand is made up: two peaks a day, noise of every second and a fivefold spike each hour and a half. Requests in
+// flight, their rate, CPU and memory each have a noise of their own, and latencies are spread over a dozen buckets, so that
+// a recording is as large as one of busy workloads. The last line is RESULT key=value ….
 package main
 
 import (
@@ -61,7 +61,8 @@ func run(workloads, hours, rounds int) error {
 		return err
 	}
 	facts := workloads * length
-	fmt.Printf("recorded %d facts in %.1f s, %.2f bytes each\n", facts, time.Since(begun).Seconds(), float64(info.Size())/float64(facts))
+	perFact := float64(info.Size()) / float64(facts)
+	fmt.Printf("recorded %d facts in %.1f s, %.2f bytes each\n", facts, time.Since(begun).Seconds(), perFact)
 	present := replay.Default(replay.InFlight, 10)
 	other, err := present.With("target=20,max=50")
 	if err != nil {
@@ -84,8 +85,8 @@ func run(workloads, hours, rounds int) error {
 		ms[m.name] = took
 		fmt.Printf("%-18s %10.0f ms\n", m.name, took)
 	}
-	fmt.Printf("RESULT workloads=%d hours=%d facts=%d one_csv_ms=%.0f one_ms=%.0f many_s=%.2f many_two_settings_s=%.2f ns_per_fact=%.0f rounds=%d\n",
-		workloads, hours, facts, ms["one_csv"], ms["one"], ms["many"]/1000, ms["many_two_settings"]/1000, ms["many"]*1e6/float64(facts), rounds)
+	fmt.Printf("RESULT workloads=%d hours=%d facts=%d one_csv_ms=%.0f one_ms=%.0f many_s=%.2f many_two_settings_s=%.2f ns_per_fact=%.0f bytes_per_fact=%.2f recording_mb=%.0f rounds=%d\n",
+		workloads, hours, facts, ms["one_csv"], ms["one"], ms["many"]/1000, ms["many_two_settings"]/1000, ms["many"]*1e6/float64(facts), perFact, float64(info.Size())/(1<<20), rounds)
 	return nil
 }
 
@@ -120,8 +121,33 @@ func demand(workload, second int) float64 {
 	if (second+workload*997)%5400 < 120 {
 		base *= 5
 	}
-	noise := uint32(second*2654435761+workload*40503) >> 7 % 9
-	return math.Max(0, math.Round(base)+float64(noise))
+	return math.Max(0, math.Round(base)+math.Floor(9*noise(workload, second, 0)))
+}
+
+// noise is from 0 to 1, different for each value of each second.
+func noise(workload, second, value int) float64 {
+	n := uint64(second)<<32 | uint64(workload)<<8 | uint64(value)
+	n = (n ^ n>>30) * 0xbf58476d1ce4e5b9
+	n = (n ^ n>>27) * 0x94d049bb133111eb
+	return float64((n^n>>31)>>11) / (1 << 53)
+}
+
+// observe makes the facts those of a workload at a second that was a little longer than one.
+func observe(f *signal.Facts, workload, second int) {
+	elapsed := 1 + noise(0, second, 1)/1000
+	f.InFlight = demand(workload, second)
+	requests := math.Round(f.InFlight * (7 + 2*noise(workload, second, 2)))
+	f.Rate = requests / elapsed
+	f.ErrorRate = 0
+	if noise(workload, second, 3) < .01 {
+		f.ErrorRate = 1 / elapsed
+	}
+	f.CPU = f.InFlight / 40 * (.95 + noise(workload, second, 4)/10)
+	f.Memory = 300<<20 + math.Floor(16*noise(workload, second/20, 5))*65536
+	f.Latency = signal.Histogram{Sum: requests / 50}
+	for bucket := range 12 {
+		f.Latency.Buckets[6+bucket] = uint64(requests / 12 * (.5 + noise(workload, second, 6+bucket)))
+	}
 }
 
 func writeTable(path string, length int) error {
@@ -155,8 +181,7 @@ func writeRecording(path string, workloads, length int) error {
 		facts.At = begin.Add(time.Duration(second) * time.Second)
 		facts.TrafficAt, facts.UsageAt = facts.At, facts.At
 		for i := range names {
-			facts.InFlight = demand(i, second)
-			facts.Rate, facts.CPU = facts.InFlight*8, facts.InFlight/40
+			observe(&facts, i, second)
 			if err := w.Add(names[i], &facts); err != nil {
 				return err
 			}
