@@ -8,16 +8,18 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
-	"os/signal"
+	ossignal "os/signal"
 	"path/filepath"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/escale-dev/escale/internal/cli"
 	"github.com/escale-dev/escale/internal/engine"
 	"github.com/escale-dev/escale/internal/engine/control"
 	"github.com/escale-dev/escale/internal/engine/enginetest"
 	"github.com/escale-dev/escale/internal/release"
+	"github.com/escale-dev/escale/internal/signal"
 	"github.com/go-logr/logr"
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/spf13/cobra"
@@ -36,7 +38,7 @@ import (
 
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"escale": func() {
-		ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM)
+		ctx, stop := ossignal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM)
 		defer stop()
 		up := &cobra.Command{Use: "up", Short: "Start the platform", RunE: func(*cobra.Command, []string) error { return coded(7) }}
 		run := &cobra.Command{Use: "run", Hidden: true, RunE: func(*cobra.Command, []string) error { return nil }}
@@ -60,6 +62,20 @@ var commands = map[string]func(ts *testscript.TestScript, neg bool, args []strin
 		if !errors.As(err, &exit) || strconv.Itoa(exit.ExitCode()) != args[0] {
 			ts.Fatalf("got %v, want exit code %s", err, args[0])
 		}
+	},
+	// recorded DIR: a platform's data directory has two minutes of signals of the Deployment web in the namespace shop.
+	"recorded": func(ts *testscript.TestScript, _ bool, args []string) {
+		began := time.Now().Add(-2 * time.Minute)
+		dir := engine.Dir(ts.MkAbs(args[0])).Signals()
+		ts.Check(os.MkdirAll(dir, 0o700))
+		f, err := os.Create(filepath.Join(dir, began.UTC().Format("20060102T150405.000Z")+".signals"))
+		ts.Check(err)
+		w := signal.NewWriter(f)
+		for i := range 120 {
+			at := began.Add(time.Duration(i) * time.Second)
+			ts.Check(w.Add(signal.Workload{Kind: "Deployment", Namespace: "shop", Name: "web"}, &signal.Facts{At: at, TrafficAt: at, InFlight: 40, Pods: 1, Ready: 1}))
+		}
+		ts.Check(errors.Join(w.Flush(), f.Close()))
 	},
 	// doctor COMMAND...: the command ends with 0 or 1, as the machine is.
 	"doctor": func(ts *testscript.TestScript, _ bool, args []string) {

@@ -59,14 +59,15 @@ func (e *env) exportSignals(c *cobra.Command, o exportOptions) error {
 	if o.file != "-" {
 		f, err := os.OpenFile(o.file, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 		if err != nil {
-			return withNext(fmt.Errorf("opening the file to write: %w", err), "name a file that does not exist")
+			return withNext(fmt.Errorf("writing a recording: %w", err), "name a file that does not exist")
 		}
 		defer f.Close()
 		out = f
 	}
 	facts, err := signal.Export(dir.Signals(), time.Now().Add(-o.since), only, out)
 	if err == nil && facts == 0 {
-		err = errors.New("the recording has no facts of such a workload in that time")
+		err = withNext(errors.New("the recording has no facts of such a workload in that time"),
+			"leave out --workload to see what there is, or go back further with --since")
 	}
 	if err != nil {
 		if o.file != "-" {

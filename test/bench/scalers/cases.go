@@ -22,12 +22,19 @@ type configuration struct {
 // nobody is an address where nothing listens.
 const nobody = "127.0.0.1:1"
 
+// The credentials of nobody.
+const (
+	azureStorage = "DefaultEndpointsProtocol=http;AccountName=a;AccountKey=a2V5;EndpointSuffix=127.0.0.1"
+	googleUser   = `{"type":"authorized_user","client_id":"c","client_secret":"s","refresh_token":"t"}`
+	azureCosmos  = "AccountEndpoint=http://" + nobody + "/;AccountKey=a2V5;"
+)
+
 // right holds what a scaler needs besides its required parameters, and values where "x" or "1" will not do.
 var right = map[string]map[string]string{
-	"arangodb":                {"endpoints": "http://" + nobody},
-	"artemis-queue":           {"managementEndpoint": nobody},
+	"arangodb":                {"endpoints": "http://" + nobody, "queryValue": "5", "username": "u", "password": "p"},
+	"artemis-queue":           {"managementEndpoint": nobody, "queueName": "q", "brokerName": "b", "brokerAddress": "a"},
 	"aws-cloudwatch":          {"namespace": "n", "metricName": "m", "dimensionName": "d", "dimensionValue": "v", "identityOwner": "operator", "metricStat": "Average"},
-	"aws-dynamodb":            {"identityOwner": "operator", "expressionAttributeNames": `{"#k":"k"}`, "expressionAttributeValues": `{":k":{"S":"v"}}`, "keyConditionExpression": "#k = :k"},
+	"aws-dynamodb":            {"identityOwner": "operator", "expressionAttributeNames": `{"#k":"k"}`, "expressionAttributeValues": `{":k":{"S":"v"}}`, "keyConditionExpression": "#k = :k", "targetValue": "5", "awsRegion": "eu-west-1"},
 	"aws-dynamodb-streams":    {"identityOwner": "operator"},
 	"aws-kinesis-stream":      {"identityOwner": "operator"},
 	"aws-sqs-queue":           {"identityOwner": "operator", "queueURL": "https://sqs.eu-west-1.amazonaws.com/1/q"},
@@ -35,7 +42,7 @@ var right = map[string]map[string]string{
 	"cron":                    {"start": "0 8 * * *", "end": "0 18 * * *", "timezone": "UTC", "desiredReplicas": "2"},
 	"cpu":                     {"value": "60"},
 	"memory":                  {"value": "60"},
-	"elasticsearch":           {"addresses": "http://" + nobody, "query": "{}", "username": "u", "password": "p", "searchTemplateName": ""},
+	"elasticsearch":           {"addresses": "http://" + nobody, "query": "{}", "username": "u", "password": "p"},
 	"etcd":                    {"endpoints": nobody},
 	"external":                {"scalerAddress": nobody},
 	"external-push":           {"scalerAddress": nobody},
@@ -62,20 +69,41 @@ var right = map[string]map[string]string{
 	"cassandra":               {"clusterIPAddress": nobody, "port": "1"},
 	"selenium-grid":           {"url": "http://" + nobody},
 	"loki":                    {"serverAddress": "http://" + nobody},
-	"influxdb":                {"serverURL": "http://" + nobody},
+	"influxdb":                {"serverURL": "http://" + nobody, "organizationName": "o", "authToken": "t", "thresholdValue": "5"},
 	"graphite":                {"serverAddress": "http://" + nobody, "queryTime": "-10Minutes"},
 	"activemq":                {"managementEndpoint": nobody, "destinationName": "d", "brokerName": "b"},
 	"beanstalkd":              {"server": nobody},
 	"nsq":                     {"nsqLookupdHTTPAddresses": nobody},
 	"pulsar":                  {"adminURL": "http://" + nobody},
-	"dynatrace":               {"host": "http://" + nobody},
-	"couchdb":                 {"host": "127.0.0.1", "port": "1", "dbName": "d", "query": "{}"},
+	"dynatrace":               {"host": "http://" + nobody, "metricSelector": "m"},
+	"couchdb":                 {"host": "127.0.0.1", "port": "1", "dbName": "d", "query": "{}", "username": "u", "password": "p", "queryValue": "5"},
 	"ibmmq":                   {"host": "http://" + nobody, "username": "u", "password": "p"},
 	"github-runner":           {"owner": "o", "runnerScope": "repo", "repos": "r", "personalAccessToken": "t"},
 	"solace-event-queue":      {"solaceSempBaseURL": "http://" + nobody, "messageCountTarget": "1"},
-	"solace-direct-messaging": {"solaceSempBaseURL": "http://" + nobody},
-	"openstack-swift":         {"swiftURL": "http://" + nobody, "authURL": "http://" + nobody},
-	"openstack-metric":        {"metricsURL": "http://" + nobody, "authURL": "http://" + nobody},
+	"solace-direct-messaging": {"solaceSempBaseURL": "http://" + nobody, "queuedMessagesFactor": "3", "aggregatedClientTxMsgRateTarget": "5"},
+	"openstack-swift":         {"swiftURL": "http://" + nobody, "authURL": "http://" + nobody, "userID": "u", "password": "p", "projectID": "p"},
+	"azure-app-insights":      {"metricAggregationTimespan": "0:5", "targetValue": "5", "metricAggregationType": "avg", "activeDirectoryClientId": "c", "activeDirectoryClientPassword": "p"},
+	"azure-blob":              {"connection": azureStorage},
+	"azure-queue":             {"connection": azureStorage},
+	"azure-cosmosdb":          {"connection": azureCosmos, "leaseConnection": azureCosmos},
+	"azure-data-explorer":     {"endpoint": "https://127.0.0.1:1", "tenantId": "t", "clientId": "c", "clientSecret": "s"},
+	"azure-eventhub":          {"connection": "Endpoint=sb://127.0.0.1:1/;SharedAccessKeyName=n;SharedAccessKey=a2V5;EntityPath=h", "storageConnection": azureStorage},
+	"azure-log-analytics":     {"tenantId": "t", "clientId": "c", "clientSecret": "s"},
+	"azure-monitor":           {"resourceURI": "a/b/c", "metricAggregationType": "Average", "activeDirectoryClientId": "c", "activeDirectoryClientPassword": "p"},
+	"azure-pipelines":         {"organizationURL": "http://" + nobody + "/o", "personalAccessToken": "t", "poolID": "1"},
+	"clickhouse":              {"host": "127.0.0.1", "port": "1", "username": "u", "password": "p", "database": "d"},
+	"datadog":                 {"apiKey": "k", "appKey": "k", "query": "avg:m{*}", "queryValue": "5", "age": "120"},
+	"elastic-forecast":        {"addresses": "http://" + nobody, "username": "u", "password": "p"},
+	"opensearch":              {"addresses": "http://" + nobody, "query": "{}", "username": "u", "password": "p"},
+	"predictkube":             {"prometheusAddress": "http://" + nobody, "apiKey": "00000000-0000-4000-8000-000000000000", "predictHorizon": "2h", "queryStep": "1m", "historyTimeWindow": "7d", "threshold": "5"},
+	"solarwinds":              {"host": "http://" + nobody, "apiToken": "t", "aggregation": "AVG", "intervalS": "60"},
+	"splunk":                  {"host": "http://" + nobody, "apiToken": "t"},
+	"sumologic":               {"host": "http://" + nobody, "query": "_sourceCategory=x", "queryType": "metrics", "quantization": "15s", "rollup": "Avg", "timerange": "15m"},
+	"gcp-cloudtasks":          {"GoogleApplicationCredentials": `{"project_id":"p"}`},
+	"gcp-spanner":             {"GoogleApplicationCredentials": googleUser},
+	"gcp-stackdriver":         {"GoogleApplicationCredentials": googleUser, "targetValue": "5"},
+	"gcp-storage":             {"GoogleApplicationCredentials": googleUser, "targetValue": "5"},
+	"openstack-metric":        {"metricsURL": "http://" + nobody, "authURL": "http://" + nobody, "aggregationMethod": "mean", "granularity": "1", "threshold": "5", "userID": "u", "password": "p"},
 }
 
 // base is a configuration that should be right.
@@ -100,7 +128,7 @@ func base(kind string) configuration {
 		_, inAuth := c.Auth[name]
 		switch {
 		case inMetadata || inAuth:
-		case name == "GoogleApplicationCredentials":
+		case name == "GoogleApplicationCredentials" || kind == "openstack-metric": // which its schema does not have
 			c.Auth[name] = value
 		default:
 			c.Metadata[name] = value

@@ -95,7 +95,7 @@ func kedaVerdicts(ctx context.Context, path string, all []configuration) (map[in
 }
 
 // network is what an error says that came after the configuration was read.
-var network = regexp.MustCompile(`connection refused|dial tcp|i/o timeout|deadline exceeded|no such host|run out of available brokers|no reachable|failed to connect|server selection|unable to create session|no hosts available|http status|all SubConns|x509`)
+var network = regexp.MustCompile(`connection refused|dial tcp|i/o timeout|deadline exceeded|no such host|run out of available brokers|no reachable|failed to connect|server selection|unable to create session|no hosts available|http status|all SubConns|x509|no EC2 IMDS role`)
 
 func accepted(text string) bool { return text == "" || network.MatchString(text) }
 
