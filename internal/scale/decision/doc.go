@@ -14,14 +14,16 @@
 //     taken away meanwhile; after the threshold of failures the fallback counts instead.
 //  4. Stabilisation windows, policies and bounds apply in the order of the HPA (horizontal.go,
 //     stabilizeRecommendationWithBehaviors and convertDesiredReplicasWithBehaviorRate). Unlike the HPA there is no
-//     limit on adding pods where the object gives none: a fivefold demand is one step.
+//     limit on adding pods where the object gives none: a fivefold demand is one step. While the newest value of a
+//     metric asks for more than its demand does, a step up waits for the short window to confirm it, once and no longer
+//     than that window.
 //  5. Without work for the cool-down the workload goes to zero or to its idle count, as KEDA 2.21 does
 //     (scale_scaledobjects.go); with work it comes back to what the demand asks for in one step.
 //  6. While a caller of the workload fails, nothing is taken away, for a bounded time.
 //
 // Invariants:
 //   - A plan is within the bounds, or is the number that is there already, or a paused one.
-//   - More demand never asks for fewer pods.
+//   - More demand never asks for fewer pods, save that a rise may wait to be confirmed.
 //   - Nothing is taken away within the stabilisation period after pods were added, save by a bound, a pause or an idle
 //     workload.
 //   - Memory is bounded by the windows.
