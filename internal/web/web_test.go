@@ -382,6 +382,40 @@ func TestLive(t *testing.T) {
 	}
 }
 
+// TestLiveEndsWithItsReader: what a page subscribes to must not go on when its tab is closed.
+func TestLiveEndsWithItsReader(t *testing.T) {
+	d := newDoor(t, t.TempDir())
+	d.logIn()
+	ended := make(chan struct{})
+	d.Page("/open", Page{Template: testPage, View: func(*http.Request) (View, error) { return *d.view.Load(), nil },
+		Changes: func(ctx context.Context) <-chan struct{} {
+			context.AfterFunc(ctx, func() { close(ended) })
+			return nil
+		}})
+	ctx, closeTab := context.WithCancel(t.Context())
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, d.URL()+"/open", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Accept", "text/event-stream")
+	resp, err := d.client.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	select {
+	case <-ended:
+		t.Fatal("the subscription ended while the tab is open")
+	default:
+	}
+	closeTab()
+	select {
+	case <-ended:
+	case <-time.After(time.Minute):
+		t.Error("the subscription goes on after its tab was closed")
+	}
+}
+
 func TestMessageEncoding(t *testing.T) {
 	for _, c := range []struct {
 		name string
