@@ -35,7 +35,10 @@ func (b *retryBudget) take(requests uint64, now time.Time) bool {
 		requests = b.requests
 	}
 	b.retries = refill(b.retries, requests-b.requests, elapsed)
-	b.requests, b.at = requests, now
+	b.requests = requests
+	if elapsed > 0 { // else a later one was before this: time counts once
+		b.at = now
+	}
 	if b.retries < 1 {
 		return false
 	}

@@ -20,10 +20,10 @@ const (
 )
 
 // Compiled is what was made of facts: what the data plane serves, and what each object's status says about it. It
-// remembers what its routes were compiled to, so that a change costs what it touches: see Apply.
+// remembers what its routes were compiled to, so that a change costs what it touches: see apply.
 type Compiled struct {
 	Table *Table
-	// Statuses are those that the last Compile or Apply decided.
+	// Statuses are those that the last Compile or apply decided.
 	Statuses Statuses
 
 	*compiler

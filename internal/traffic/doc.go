@@ -3,8 +3,9 @@
 // (gateway.networking.k8s.io/v1) of the controller "escale.dev/gateway", honours ReferenceGrants, and reads Services,
 // EndpointSlices, Namespaces, and the Secrets and ConfigMaps that hold certificates.
 //
-// There are two halves. Compile is a pure function from objects to a Table and the statuses that explain it; the data
-// plane reads the newest Table through one atomic pointer. Endpoints do not pass through Compile: each backend holds
+// There are two halves. Compile is a pure function from objects to a Table and the statuses that explain it; what came of
+// it takes in changes of routes and Services at the cost of those routes, with the same result. The data plane reads the
+// newest Table, and each listener's routes in it, through atomic pointers. Endpoints do not pass through Compile: each backend holds
 // its own set, replaced when its EndpointSlices change.
 //
 // Invariants:

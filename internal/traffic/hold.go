@@ -19,6 +19,8 @@ type sharedPlane struct {
 	hold time.Duration
 	// bodyGrace is slowBodyGrace, but for tests.
 	bodyGrace time.Duration
+	// streamIdle is streamIdle, but for tests.
+	streamIdle time.Duration
 	// held is how many requests wait, over all backends.
 	held atomic.Int64
 }
@@ -27,7 +29,7 @@ func newSharedPlane(signals *signal.Store, hold time.Duration) *sharedPlane {
 	if hold <= 0 {
 		hold = DefaultHold
 	}
-	return &sharedPlane{signals: signals, hold: min(hold, MaxHold), bodyGrace: slowBodyGrace}
+	return &sharedPlane{signals: signals, hold: min(hold, MaxHold), bodyGrace: slowBodyGrace, streamIdle: streamIdle}
 }
 
 // Why a request gets no endpoint.

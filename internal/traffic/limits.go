@@ -1,21 +1,25 @@
 package traffic
 
-import "time"
+import (
+	"time"
 
-// The limits of the data plane. docs/gateway.md lists them under "Limits".
+	"github.com/escale-dev/escale/internal/traffic/fastpath"
+)
+
+// The limits of the data plane; those that the raw path has too are package fastpath's. docs/gateway.md lists them under
+// "Limits".
 const (
 	// maxHeaderBytes bounds the header of a request and of an answer, each.
-	maxHeaderBytes = 64 << 10
+	maxHeaderBytes = fastpath.MaxResponseHead
 	// readHeaderTimeout is how long a client may take to send a request's header.
-	readHeaderTimeout = 10 * time.Second
+	readHeaderTimeout = fastpath.HeadTimeout
 	// clientIdleTimeout is how long a client's connection is kept without a request.
-	clientIdleTimeout = 2 * time.Minute
+	clientIdleTimeout = fastpath.ClientIdle
 
-	// dialTimeout survives one lost packet, whose repetition comes after one second.
-	dialTimeout = 2 * time.Second
-	// idleConnection is below the five seconds after which common servers close a connection that is not used, so that
-	// a request seldom meets one that is being closed.
-	idleConnection = 4 * time.Second
+	// dialTimeout bounds the making of a connection to a pod.
+	dialTimeout = fastpath.DialTimeout
+	// idleConnection is how long a connection to a pod is kept without a request.
+	idleConnection = fastpath.UpstreamIdle
 	// unackedTimeout is how long a pod may leave bytes without an acknowledgement.
 	unackedTimeout = 10 * time.Second
 	// probeAfter, probeEvery and probes are the keep-alive probes of a connection to a pod that is silent.
@@ -23,7 +27,7 @@ const (
 	probeEvery = 2 * time.Second
 	probes     = 3
 	// maxIdlePerEndpoint is how many connections to one pod are kept without a request.
-	maxIdlePerEndpoint = 1024
+	maxIdlePerEndpoint = fastpath.MaxIdle
 
 	// maxAttempts leaves room for two endpoints that vanished together, as when a node is lost.
 	maxAttempts = 3
@@ -42,14 +46,15 @@ const (
 	// maxHeldInAll is how many requests wait, over all backends.
 	maxHeldInAll = 4096
 
-	// slowBodyGrace and slowBodyRate are how fast a request's body of known length must come: in this time, plus one
-	// second for so many bytes of it. Apache's mod_reqtimeout defines the same.
-	slowBodyGrace = 30 * time.Second
-	slowBodyRate  = 500
+	// slowBodyGrace and slowBodyRate are how fast a request's body of known length must come.
+	slowBodyGrace = fastpath.SlowBodyGrace
+	slowBodyRate  = fastpath.SlowBodyRate
+	// streamIdle is how long a TLS stream is kept without a byte in either direction.
+	streamIdle = time.Hour
 	// bodyStall is how long a body in chunks may pause.
 	bodyStall = 60 * time.Second
 	// writeStall is how long a client may take no byte of an answer; it may be twice as long.
-	writeStall = 60 * time.Second
+	writeStall = fastpath.WriteStall
 
 	// maxConnections is how many connections from outside there are at most; see connectionLimit.
 	maxConnections = 20_000

@@ -35,6 +35,7 @@ type shell struct {
 	network  NetworkFacts
 	compiled *Compiled
 	outdated bool
+	burst    burst
 	reopen   time.Time // when to try ports again that could not be opened
 }
 
@@ -104,6 +105,7 @@ func (s *shell) put(ctx context.Context) error {
 		return fmt.Errorf("installing routes: %w", err)
 	}
 	s.statuses.publish(s.compiled.Statuses)
+	s.burst.add(len(s.compiled.Statuses.Routes))
 	return nil
 }
 

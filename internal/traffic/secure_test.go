@@ -398,6 +398,40 @@ func TestStreams(t *testing.T) {
 	}
 }
 
+// A stream is counted as a request is, and ends when nothing passes for long.
+func TestStreamsAreCountedAndEnd(t *testing.T) {
+	ca := newAuthority(t)
+	s := startSecured(t, "127.80.9.0/24", map[string][]string{"shop/plain:443": {streamEcho(t, "plain", nil)}, "shop/gone:443": {"127.0.0.1:1"}},
+		tlsClass, ca.secret("ends", "*.test"),
+		"kind: Service\nmetadata: {name: plain, namespace: shop}\nspec: {ports: [{name: tcp, port: 443}]}",
+		"kind: Service\nmetadata: {name: gone, namespace: shop}\nspec: {ports: [{name: tcp, port: 443}]}",
+		tlsGateway("", "name: ends, port: 8443, protocol: TLS, tls: {mode: Terminate, certificateRefs: [{name: ends}]}"),
+		tlsRoute("plain", "plain.test", "plain"), tlsRoute("gone", "gone.test", "gone"))
+	s.gateway.shared.streamIdle = 20 * time.Millisecond
+	for _, name := range []string{"plain.test", "gone.test"} {
+		conn, err := tls.Dial("tcp", s.address+":8443", &tls.Config{RootCAs: ca.pool(), ServerName: name})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if b, err := io.ReadAll(conn); len(b) > 0 { // nothing is sent, so nothing comes
+			t.Errorf("got %q, %v from a stream without a byte", b, err)
+		}
+		_ = conn.Close()
+	}
+	count := func(backend string, class int) uint64 {
+		for _, one := range s.gateway.live.Load().table.series.list() {
+			if one.key.Backend == backend {
+				return one.use().classes[class].Load()
+			}
+		}
+		return 0
+	}
+	until(func() bool { return count("shop/plain:443", 2) == 1 && count("shop/gone:443", 5) == 1 })
+	for _, b := range s.gateway.backendList() {
+		until(func() bool { return b.counts.inFlight.Load() == 0 && b.counts.conversations.Load() == 0 })
+	}
+}
+
 func tlsRoute(name, host, service string) string {
 	return "kind: TLSRoute\nmetadata: {name: " + name + ", namespace: shop}\nspec:\n  parentRefs: [{name: edge, namespace: infra}]\n" +
 		"  hostnames: [" + host + "]\n  rules: [{backendRefs: [{name: " + service + ", port: 443}]}]\n"

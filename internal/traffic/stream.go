@@ -6,6 +6,9 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/http"
+	"sync/atomic"
+	"time"
 )
 
 // stream joins a connection to a backend of the TLSRoute that has its name. first is what has been read of it.
@@ -21,7 +24,11 @@ func (o *socket) stream(conn net.Conn, first []byte, at *listenerTable, name str
 		return
 	}
 	t := found.rule.choose()
+	f := flow{}
 	if t.fail != "" {
+		f.begin(t.series, nil, time.Now())
+		f.fail(notServed, http.StatusInternalServerError)
+		f.end(time.Now())
 		return
 	}
 	o.streams.Add(1)
@@ -29,9 +36,12 @@ func (o *socket) stream(conn net.Conn, first []byte, at *listenerTable, name str
 	ctx, cancel := context.WithCancel(o.drained)
 	defer cancel()
 	b := t.backend.live
+	f.begin(t.series, b, time.Now())
+	defer func() { f.end(time.Now()) }()
 	up, e, err := b.connect(ctx, !at.passthrough)
 	if err != nil {
-		o.gateway.log.Debug("stream has no backend", "route", found.route, "backend", b.key.String(), "err", err)
+		f.fail(classify(err), http.StatusBadGateway)
+		o.gateway.log.Debug("stream has no backend", "route", found.route, "backend", b.name, "err", err)
 		return
 	}
 	defer up.Close()
@@ -41,10 +51,15 @@ func (o *socket) stream(conn net.Conn, first []byte, at *listenerTable, name str
 		_ = up.Close()
 		_ = conn.Close()
 	})
+	// A stream that a pod took counts as answered; it is a conversation, as an upgraded connection is.
+	f.answer(http.StatusOK, time.Now())
+	f.upgrade()
 	if _, err := up.Write(first); err != nil {
 		return
 	}
-	join(conn, up)
+	j := &junction{idle: b.shared.streamIdle}
+	f.in, f.out = j.join(conn, up)
+	f.in += int64(len(first))
 }
 
 // inUse keeps a connection from being closed for one that has a request: a stream has no end of one.
@@ -79,7 +94,11 @@ func (b *backend) connect(ctx context.Context, secure bool) (net.Conn, *endpoint
 			conn = secured
 		}
 		if err == nil {
+			b.attempted(e, succeeded, http.StatusOK, time.Now())
 			return conn, e, nil
+		}
+		if ctx.Err() == nil {
+			b.attempted(e, classify(err), 0, time.Now())
 		}
 		last = err
 		tried = append(tried, e)
@@ -87,23 +106,56 @@ func (b *backend) connect(ctx context.Context, secure bool) (net.Conn, *endpoint
 	return nil, nil, last
 }
 
-// join copies both ways until both have ended. The end of one way is passed on, so that the other may go on.
-func join(a, b net.Conn) {
+// junction joins two connections for as long as bytes pass.
+type junction struct {
+	idle time.Duration
+	last atomic.Int64 // Unix nanoseconds of the last bytes, either way
+}
+
+// join copies both ways until both have ended, or nothing passed for too long. The end of one way is passed on, so that
+// the other may go on. It returns how many bytes came from each.
+func (j *junction) join(a, b net.Conn) (fromA, fromB int64) {
+	j.last.Store(time.Now().UnixNano())
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		copyWay(b, a)
+		fromA = j.copyWay(b, a)
 	}()
-	copyWay(a, b)
+	fromB = j.copyWay(a, b)
 	<-done
+	return fromA, fromB
 }
 
-func copyWay(to, from net.Conn) {
-	_, err := io.Copy(to, from)
+func (j *junction) copyWay(to, from net.Conn) int64 {
+	n, err := io.Copy(to, &junctionReader{j, from})
 	if half, ok := to.(interface{ CloseWrite() error }); ok && err == nil {
 		_ = half.CloseWrite()
-		return
+		return n
 	}
 	_ = to.Close()
 	_ = from.Close()
+	return n
+}
+
+// junctionReader reads one of the connections. It gives up when neither has sent anything for too long.
+type junctionReader struct {
+	*junction
+	from net.Conn
+}
+
+func (r *junctionReader) Read(p []byte) (int, error) {
+	for {
+		if err := r.from.SetReadDeadline(time.Unix(0, r.last.Load()).Add(r.idle)); err != nil {
+			return 0, err
+		}
+		n, err := r.from.Read(p)
+		if n > 0 {
+			r.last.Store(time.Now().UnixNano())
+		}
+		var late net.Error
+		if n == 0 && errors.As(err, &late) && late.Timeout() && time.Since(time.Unix(0, r.last.Load())) < r.idle {
+			continue // the other way is in use
+		}
+		return n, err
+	}
 }

@@ -62,16 +62,8 @@ type client struct {
 type exchangeMethod struct{ head, idempotent bool }
 
 const (
-	headTimeout   = 10 * time.Second
-	clientIdle    = 2 * time.Minute
 	lingerTimeout = 500 * time.Millisecond
 	lingerBytes   = 256 << 10
-	// writeStall is how long a client may take no byte of an answer.
-	writeStall = time.Minute
-	// slowBodyGrace and slowBodyRate are how fast a request's body must come until the backend answers: in this time, and
-	// one second more for so many bytes.
-	slowBodyGrace = 30 * time.Second
-	slowBodyRate  = 500
 	// maxReads is how many pieces a head may come in; the reference path waits for those that take more.
 	maxReads = 8
 )
@@ -92,7 +84,7 @@ func (l *loop) serve(a accepted) {
 		c.await(a.data)
 		return
 	}
-	l.timers.arm(&c.timer, l.now.Add(headTimeout))
+	l.timers.arm(&c.timer, l.now.Add(HeadTimeout))
 }
 
 // resting says that the connection has no request, nor a part of one.
@@ -190,7 +182,7 @@ func (c *client) keep(data []byte) {
 		return
 	}
 	if len(c.raw) == 0 {
-		c.loop.timers.arm(&c.timer, c.loop.now.Add(headTimeout))
+		c.loop.timers.arm(&c.timer, c.loop.now.Add(HeadTimeout))
 		c.raw = c.loop.buffer()
 	}
 	c.raw = append(c.raw[:0], data...)
@@ -389,7 +381,7 @@ func (c *client) await(data []byte) {
 	l := c.loop
 	c.state = waiting
 	c.waitsSince = l.now
-	l.timers.arm(&c.timer, l.now.Add(clientIdle))
+	l.timers.arm(&c.timer, l.now.Add(ClientIdle))
 	if len(data) > 0 {
 		c.take(l.in[:copy(l.in, data)])
 	}

@@ -31,7 +31,7 @@ func (c *client) stallDue() time.Time { return c.stalled.Add(c.loop.server.stall
 
 // bodyDue is when the body has come too slowly, unless more of it comes before.
 func (c *client) bodyDue() time.Time {
-	return c.x.Started.Add(slowBodyGrace + time.Duration(c.length-c.bodyLeft)*time.Second/slowBodyRate)
+	return c.x.Started.Add(SlowBodyGrace + time.Duration(c.length-c.bodyLeft)*time.Second/SlowBodyRate)
 }
 
 // expire implements expirer.

@@ -82,7 +82,7 @@ func start(t *testing.T, configure func(*fixedRouter), handle func(net.Conn, *bu
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.router = &fixedRouter{upstream: upstream, done: make(chan Outcome, 1<<16), stall: writeStall}
+	s.router = &fixedRouter{upstream: upstream, done: make(chan Outcome, 1<<16), stall: WriteStall}
 	if configure != nil {
 		configure(s.router)
 	}

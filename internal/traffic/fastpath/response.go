@@ -31,9 +31,6 @@ type response struct {
 	version10, hasLength, close, keepAlive bool
 }
 
-// maxResponseHead is the longest head of an answer.
-const maxResponseHead = 64 << 10
-
 // parse reads the head of an answer to a request of the method given.
 func (r *response) parse(b []byte, toHead bool) verdict {
 	*r = response{fields: r.fields[:0], named: r.named[:0]}
@@ -57,7 +54,7 @@ func (r *response) parse(b []byte, toHead bool) verdict {
 }
 
 func responseShortOf(b []byte) verdict {
-	if len(b) >= maxResponseHead {
+	if len(b) >= MaxResponseHead {
 		return refused
 	}
 	return incomplete

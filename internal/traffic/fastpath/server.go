@@ -31,7 +31,7 @@ type Server struct {
 // Listen takes over a listener and serves it at once, with this many loops. Each uses one processor at most, and sleeps
 // in a thread of its own.
 func Listen(l *net.TCPListener, router Router, n int) (*Server, error) {
-	return listenFor(l, router, n, writeStall)
+	return listenFor(l, router, n, WriteStall)
 }
 
 // listenFor is Listen with another time that a client may take no byte of an answer.

@@ -91,13 +91,7 @@ type upstream struct {
 	reusable bool
 }
 
-const (
-	dialTimeout = 2 * time.Second
-	// upstreamIdle is below the five seconds after which common servers close a connection that is not used.
-	upstreamIdle = 4 * time.Second
-	maxIdle      = 1024
-	maxInterim   = 8
-)
+const maxInterim = 8
 
 // idle takes the connection that was used last, if there is one.
 func (l *loop) idle(to *Upstream) *upstream {
@@ -135,7 +129,7 @@ func (l *loop) dial(to *Upstream) (*upstream, error) {
 		u.phase = resting
 		return u, nil
 	}
-	l.timers.arm(&u.timer, l.now.Add(dialTimeout))
+	l.timers.arm(&u.timer, l.now.Add(DialTimeout))
 	return u, nil
 }
 
@@ -244,14 +238,14 @@ func (u *upstream) later() {
 func (u *upstream) release() {
 	l, c := u.loop, u.client
 	u.client, c.upstream = nil, nil
-	keep := u.reusable && c.bodyLeft == 0 && len(u.unsent) == 0 && u.refused == nil && !u.hup && !l.draining && len(u.pool.idle) < maxIdle
+	keep := u.reusable && c.bodyLeft == 0 && len(u.unsent) == 0 && u.refused == nil && !u.hup && !l.draining && len(u.pool.idle) < MaxIdle
 	if !keep {
 		u.close()
 		return
 	}
 	u.phase = resting
 	u.pool.idle = append(u.pool.idle, u)
-	l.timers.arm(&u.timer, l.now.Add(upstreamIdle))
+	l.timers.arm(&u.timer, l.now.Add(UpstreamIdle))
 }
 
 // abandon closes a connection in the middle of an exchange.
