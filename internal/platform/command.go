@@ -15,6 +15,7 @@ import (
 	"github.com/escale-dev/escale/internal/engine/network/private"
 	"github.com/escale-dev/escale/internal/engine/node"
 	"github.com/escale-dev/escale/internal/engine/priority"
+	_ "github.com/escale-dev/escale/internal/engine/queues" // so that they do not wake the process up at rest
 	"github.com/escale-dev/escale/internal/traffic/alone"
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
