@@ -64,7 +64,7 @@ func (s *shell) gatherChanges(ctx context.Context, changed changedObjects) (Chan
 		var err error
 		switch ref.kind {
 		case kindSecret, kindConfigMap:
-			if s.compiled.dependsOn(reference{ref.kind, ref.name}) {
+			if s.compiled.dependsOn(reference(ref)) {
 				return Changes{}, false, nil
 			}
 		case kindNamespace:

@@ -2,6 +2,7 @@ package traffic
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -124,7 +125,7 @@ func TestDrainingSaysGoAway(t *testing.T) {
 	for {
 		f, err := c.framer.ReadFrame()
 		if err != nil {
-			if err != io.EOF && !away {
+			if !errors.Is(err, io.EOF) && !away {
 				t.Errorf("the connection ended with: %v", err)
 			}
 			break
