@@ -3,10 +3,7 @@ package trigger
 import (
 	"context"
 	"fmt"
-	"strconv"
 	"testing"
-
-	"database/sql"
 
 	"github.com/jackc/pgx/v5"
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -206,25 +203,4 @@ func TestPostgreSQL(t *testing.T) {
 			must(t, source.Close())
 		}
 	})
-}
-
-func TestMariaDB(t *testing.T) {
-	f := fixture{metric: "s2-mysql-test", target: 4}
-	server := realServer(t, triggertest.MariaDB, &f)
-	f.set = func(t *testing.T, n int) {
-		db, err := sql.Open("mysql", "scaler:secret@tcp("+server.Address+")/test?multiStatements=true")
-		must(t, err)
-		defer db.Close()
-		_, err = db.ExecContext(t.Context(), "CREATE TABLE IF NOT EXISTS jobs (n int); DELETE FROM jobs; INSERT INTO jobs SELECT seq FROM seq_1_to_"+strconv.Itoa(max(n, 1)))
-		must(t, err)
-		if n == 0 {
-			_, err = db.ExecContext(t.Context(), "DELETE FROM jobs")
-			must(t, err)
-		}
-	}
-	f.set(t, 0)
-	host, port := splitPort(t, server.Address)
-	f.config = Config{Type: "mysql", Auth: map[string]string{"password": "secret", "username": "scaler"}, Metadata: map[string]string{
-		"host": host, "port": port, "dbName": "test", "query": "SELECT COUNT(*) FROM jobs", "queryValue": "4"}}
-	conform(t, f)
 }

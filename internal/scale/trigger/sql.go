@@ -1,17 +1,14 @@
 package trigger
 
 import (
-	"cmp"
 	"context"
 	"database/sql"
 	"errors"
 	"fmt"
-	"net"
 	"strings"
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
-	"github.com/go-sql-driver/mysql"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/stdlib"
 
@@ -20,6 +17,11 @@ import (
 
 // azurePostgres is the resource that tokens for Azure's PostgreSQL are for.
 const azurePostgres = "https://ossrdbms-aad.database.windows.net/.default"
+
+var (
+	errNull  = errors.New("the query gives NULL; give 0 instead, for example with COALESCE(..., 0)")
+	errNoRow = errors.New("the query gives no row; write it so that it gives one number")
+)
 
 // single reads one number by a query over one kept connection.
 func (p *probe) single(db *sql.DB, query string, activation float64) {
@@ -32,7 +34,7 @@ func (p *probe) single(db *sql.DB, query string, activation float64) {
 			return sample{}, queryError(err)
 		}
 		if !value.Valid {
-			return sample{}, errors.New("the query gives NULL; give 0 instead, for example with COALESCE(..., 0)")
+			return sample{}, errNull
 		}
 		return sample{value: value.Float64, active: value.Float64 > activation}, nil
 	}
@@ -40,7 +42,7 @@ func (p *probe) single(db *sql.DB, query string, activation float64) {
 
 func queryError(err error) error {
 	if errors.Is(err, sql.ErrNoRows) {
-		return errors.New("the query gives no row; write it so that it gives one number")
+		return errNoRow
 	}
 	return err
 }
@@ -141,51 +143,4 @@ func (s *postgresSource) listen(ctx context.Context, changed func()) error {
 			return err
 		}
 	}
-}
-
-// newMySQL reads one number by a query, from MySQL or MariaDB.
-func newMySQL(c Config) (Source, error) {
-	v, err := c.values()
-	if err != nil {
-		return nil, err
-	}
-	config, err := mysqlConfig(v)
-	if err != nil {
-		return nil, err
-	}
-	database := v.Text("dbName")
-	if address := v.Text("connectionString"); address != "" {
-		database = address[strings.LastIndex(address, "/")+1:]
-	}
-	metric, err := c.metric("mysql-"+database, "queryValue", v.Float("queryValue"))
-	if err != nil {
-		return nil, err
-	}
-	if config.Net == "tcp" {
-		config.DialFunc = c.Dialer.DialContext
-	}
-	connector, err := mysql.NewConnector(config)
-	if err != nil {
-		return nil, err
-	}
-	p := c.probe(metric, v)
-	p.single(sql.OpenDB(connector), v.Text("query"), v.Float("activationQueryValue"))
-	return p, nil
-}
-
-func mysqlConfig(v schema.Values) (*mysql.Config, error) {
-	config := mysql.NewConfig()
-	if address := v.Text("connectionString"); address != "" {
-		parsed, err := mysql.ParseDSN(address)
-		if err != nil {
-			return nil, errors.New(`"connectionString" is none of MySQL; write it as user:password@tcp(host:3306)/database`)
-		}
-		config = parsed
-	} else {
-		config.Net, config.Addr = "tcp", net.JoinHostPort(v.Text("host"), v.Text("port"))
-		config.User, config.Passwd, config.DBName = v.Text("username"), v.Text("password"), v.Text("dbName")
-	}
-	config.Timeout = cmp.Or(config.Timeout, readLimit)
-	config.Logger = &mysql.NopLogger{}
-	return config, nil
 }

@@ -2,7 +2,6 @@ package triggertest
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"net"
@@ -14,7 +13,7 @@ import (
 	"strconv"
 	"syscall"
 
-	_ "github.com/go-sql-driver/mysql" // the driver that is opened by name
+	"github.com/go-mysql-org/go-mysql/client"
 	"github.com/jackc/pgx/v5"
 	"github.com/redis/go-redis/v9"
 )
@@ -137,42 +136,45 @@ func PostgreSQL(dir string) (*Server, error) {
 	return s, nil
 }
 
-// MariaDB is a MariaDB with the database "test" and the user "scaler" with the password "secret".
-func MariaDB(dir string) (*Server, error) {
-	path, err := program("/usr/sbin/mariadbd", "mariadbd")
-	if err != nil {
-		return nil, err
-	}
-	install, err := program("mariadb-install-db")
-	if err != nil {
-		return nil, err
-	}
-	port, err := freePort()
-	if err != nil {
-		return nil, err
-	}
-	data := filepath.Join(dir, "data")
-	if err := run(exec.Command(install, "--no-defaults", "--datadir="+data, "--auth-root-authentication-method=normal", "--skip-test-db", "--user="+current())); err != nil {
-		return nil, err
-	}
-	begin := filepath.Join(dir, "begin.sql")
-	if err := write(begin, "CREATE DATABASE IF NOT EXISTS test;\nCREATE USER IF NOT EXISTS 'scaler'@'%' IDENTIFIED BY 'secret';\nGRANT ALL ON test.* TO 'scaler'@'%';\n"); err != nil {
-		return nil, err
-	}
-	s := &Server{Address: at(port), log: filepath.Join(dir, "log")}
-	s.commands = append(s.commands, func() *exec.Cmd {
-		return exec.Command(path, "--no-defaults", "--datadir="+data, "--bind-address=127.0.0.1", "--port="+strconv.Itoa(port),
-			"--socket="+filepath.Join(dir, "s"), "--pid-file="+filepath.Join(dir, "pid"), "--init-file="+begin, "--user="+current(), "--innodb-flush-log-at-trx-commit=0")
-	})
-	s.ready = func(ctx context.Context) error {
-		db, err := sql.Open("mysql", "scaler:secret@tcp("+s.Address+")/test")
+// MariaDB is a MariaDB with the database "test" and the user "scaler" with the password "secret", with the further settings
+// given as arguments.
+func MariaDB(settings ...string) Maker {
+	return func(dir string) (*Server, error) {
+		path, err := program("/usr/sbin/mariadbd", "mariadbd")
 		if err != nil {
-			return err
+			return nil, err
 		}
-		defer db.Close()
-		return db.PingContext(ctx)
+		install, err := program("mariadb-install-db")
+		if err != nil {
+			return nil, err
+		}
+		port, err := freePort()
+		if err != nil {
+			return nil, err
+		}
+		data := filepath.Join(dir, "data")
+		if err := run(exec.Command(install, "--no-defaults", "--datadir="+data, "--auth-root-authentication-method=normal", "--skip-test-db", "--user="+current())); err != nil {
+			return nil, err
+		}
+		begin := filepath.Join(dir, "begin.sql")
+		if err := write(begin, "CREATE DATABASE IF NOT EXISTS test;\nCREATE USER IF NOT EXISTS 'scaler'@'%' IDENTIFIED BY 'secret';\nGRANT ALL ON test.* TO 'scaler'@'%';\n"); err != nil {
+			return nil, err
+		}
+		arguments := append([]string{"--no-defaults", "--datadir=" + data, "--bind-address=127.0.0.1", "--port=" + strconv.Itoa(port), "--socket=" + filepath.Join(dir, "s"),
+			"--pid-file=" + filepath.Join(dir, "pid"), "--init-file=" + begin, "--user=" + current(), "--innodb-flush-log-at-trx-commit=0"}, settings...)
+		s := &Server{Address: at(port), log: filepath.Join(dir, "log")}
+		s.commands = append(s.commands, func() *exec.Cmd { return exec.Command(path, arguments...) })
+		s.ready = s.answersMySQL
+		return s, nil
 	}
-	return s, nil
+}
+
+func (s *Server) answersMySQL(ctx context.Context) error {
+	conn, err := client.ConnectWithDialer(ctx, "tcp", s.Address, "scaler", "secret", "test", (&net.Dialer{}).DialContext)
+	if err != nil {
+		return err
+	}
+	return conn.Quit()
 }
 
 func current() string {
