@@ -99,8 +99,9 @@ func TestAppWithReplicasLeavesThemToTheObject(t *testing.T) {
 	if err := s.client.Get(context.Background(), s.key("web"), &d); err != nil {
 		t.Fatal(err)
 	}
+	before := d.DeepCopy() // the Deployment's controller writes it too: change the owner only
 	d.OwnerReferences = []metav1.OwnerReference{*metav1.NewControllerRef(app, v1alpha1.GroupVersion.WithKind("App"))}
-	if err := s.client.Update(context.Background(), &d); err != nil {
+	if err := s.client.Patch(context.Background(), &d, client.MergeFrom(before)); err != nil {
 		t.Fatal(err)
 	}
 	s.load("web", 35)
