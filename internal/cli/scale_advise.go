@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/escale-dev/escale/internal/scale/advise"
@@ -97,9 +98,23 @@ func (a adviceAnswer) print(w io.Writer, p paint) {
 			size(int64(one.Memory.Reserved)), used(one.Memory), size(int64(one.Memory.Peak)), adviceText(one))
 	}
 	t.write(w)
-	fmt.Fprintf(w, "\nin all %s reserved of which %s is used, and %s of memory of which %s; %s would have done\n",
-		coresText(a.Total.CPU.Reserved), used(a.Total.CPU), size(int64(a.Total.Memory.Reserved)), used(a.Total.Memory), coresText(a.Total.Enough))
+	fmt.Fprintf(w, "\n%s\n", a.Total.text())
 	fmt.Fprintln(w, p.faint(fmt.Sprintf("Targets meet every rise that was seen, for pods that answer %s after it.", shortly(time.Duration(a.ReactionSeconds*float64(time.Second))))))
+}
+
+// text is what all workloads reserve and use, as a sentence.
+func (t adviceTotal) text() string {
+	var parts []string
+	if t.CPU.Reserved > 0 {
+		parts = append(parts, fmt.Sprintf("%s reserved, of which %s is used and %.2f would have done", coresText(t.CPU.Reserved), used(t.CPU), t.Enough))
+	}
+	if t.Memory.Reserved > 0 {
+		parts = append(parts, fmt.Sprintf("%s of memory reserved, of which %s is used", size(int64(t.Memory.Reserved)), used(t.Memory)))
+	}
+	if len(parts) == 0 {
+		return "No workload reserves CPU or memory."
+	}
+	return "In all " + strings.Join(parts, "; ") + "."
 }
 
 // coresText is a number of cores; "-" for none.

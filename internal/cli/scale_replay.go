@@ -79,6 +79,9 @@ func (e *env) replay(c *cobra.Command, o replayOptions) error {
 	if err != nil {
 		return err
 	}
+	if err := recording.Check(); err != nil {
+		return withNext(err, "docs/replay.md has the forms that are read")
+	}
 	choose, err := e.chooseSettings(c, o)
 	if err != nil {
 		return err

@@ -163,12 +163,12 @@ func kindOf(t autoscalingv2.MetricTargetType) decision.Kind {
 // a target, which is not known.
 func metricsOf(c trigger.Config, metrics []trigger.Metric) []decision.Metric {
 	if len(metrics) == 0 {
-		return []decision.Metric{{Name: fmt.Sprintf("s%d-%s", c.Index, c.Type), Trigger: c.Name}}
+		return []decision.Metric{{Name: fmt.Sprintf("s%d-%s", c.Index, c.Type), Trigger: c.Name, Type: c.Type}}
 	}
 	out := make([]decision.Metric, len(metrics))
 	for i, m := range metrics {
 		out[i] = decision.Metric{
-			Name: m.Name, Trigger: c.Name, Unit: unit(c), Kind: kindOf(m.Type), Target: m.Target, Resource: resource(c.Type),
+			Name: m.Name, Trigger: c.Name, Type: c.Type, Unit: unit(c), Kind: kindOf(m.Type), Target: m.Target, Resource: resource(c.Type),
 		}
 		out[i].Short, out[i].Long = windows(c.Type)
 	}

@@ -485,6 +485,9 @@ func (r *routePlan) conditions(refused verdict) []metav1.Condition {
 		refused = verdict{string(gatewayv1.RouteReasonUnsupportedValue), "No rule can be served: " + bad + "."}
 	}
 	well := verdict{string(gatewayv1.RouteReasonAccepted), "Requests are answered."}
+	if !r.unresolved.ok() {
+		well.message = "Some requests cannot be answered: " + r.unresolved.message
+	}
 	if len(r.ignored) > 0 {
 		well.message += " Without effect, because not supported: " + strings.Join(r.ignored, ", ") + "."
 	}

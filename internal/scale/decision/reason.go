@@ -1,11 +1,14 @@
 package decision
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/escale-dev/escale/internal/scale/words"
 )
 
 // Reason says in one sentence, with the numbers seen, why the plan is what it is.
@@ -38,7 +41,7 @@ func (p *Plan) demandText(set *Settings) string {
 	}
 	m := &set.Metrics[p.Metric]
 	if p.Metrics[p.Metric].Fallback {
-		return fmt.Sprintf("%q cannot be read, and the fallback stands in: %s", m.Name, Pods(p.Wanted))
+		return fmt.Sprintf("%s cannot be read, and the fallback stands in: %s", m.source(), Pods(p.Wanted))
 	}
 	return m.text(p)
 }
@@ -46,7 +49,7 @@ func (p *Plan) demandText(set *Settings) string {
 func (m *Metric) text(p *Plan) string {
 	unit := m.Unit
 	if unit == "" {
-		unit = "of " + strconv.Quote(m.Name)
+		unit = "of " + m.source()
 	}
 	switch m.Kind {
 	case Whole:
@@ -55,6 +58,14 @@ func (m *Metric) text(p *Plan) string {
 		return fmt.Sprintf("%s %% %s, wanted are %s %%: %s", number(p.Demand), unit, number(p.Target), Pods(p.Wanted))
 	}
 	return fmt.Sprintf("%s %s, a pod takes %s: %s", number(p.Demand), unit, number(p.Target), Pods(p.Wanted))
+}
+
+// source is what people know the metric by: the name or else the type of its trigger.
+func (m *Metric) source() string {
+	if name := cmp.Or(m.Trigger, m.Type); name != "" {
+		return "trigger " + strconv.Quote(name)
+	}
+	return strconv.Quote(m.Name)
 }
 
 // LimitText says what keeps the plan from what is wanted, and until when; empty if nothing does.
@@ -75,9 +86,9 @@ func (p *Plan) LimitText(set *Settings) string {
 	case LimitStableUp:
 		return "waits for a steady demand" + until
 	case LimitStableDown:
-		return fmt.Sprintf("keeps pods for %s after they were needed last, or were added:%s", set.Down.Stabilization, until)
+		return fmt.Sprintf("keeps pods for %s after they were needed last, or were added:%s", words.Span(set.Down.Stabilization), until)
 	case LimitCooldown:
-		return fmt.Sprintf("rests %s after the last work:%s", set.Cooldown, until)
+		return fmt.Sprintf("rests %s after the last work:%s", words.Span(set.Cooldown), until)
 	case LimitHold:
 		return fmt.Sprintf("keeps pods while %q %s, at most%s", p.Failing.Caller, p.Failing.Why, until)
 	case LimitUnread:

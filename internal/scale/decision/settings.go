@@ -63,6 +63,8 @@ type Metric struct {
 	Name string
 	// Trigger is the name that a formula uses; it may be empty.
 	Trigger string
+	// Type of the trigger, such as "cron", for reasons of metrics without a name or a unit; it may be empty.
+	Type string
 	// Unit in words, such as "requests in flight", for reasons; it may be empty.
 	Unit   string
 	Kind   Kind

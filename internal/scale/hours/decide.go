@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/escale-dev/escale/internal/scale/words"
 )
 
 // Facts are what the decision is made on.
@@ -66,8 +68,8 @@ func Decide(f Facts) Plan {
 	case f.Replicas <= target: // it is down
 	default:
 		if until := f.Created.Add(f.Settings.Grace); f.Now.Before(until) {
-			p.Why = fmt.Sprintf("it is new and stays up for its grace period of %s", f.Settings.Grace)
-			p.Up, p.Next = true, earlier(p.Next, until)
+			p.Why = fmt.Sprintf("it is new and stays up for its grace period of %s", words.Span(f.Settings.Grace))
+			p.Up, p.Until, p.Next = true, earlier(p.Until, until), earlier(p.Next, until)
 			return p
 		}
 		p.Act, p.Replicas = TakeDown, target

@@ -81,6 +81,19 @@ func (r Recording) Each(only func(signal.Workload) bool) Each {
 	}
 }
 
+// Check says whether a table by hand is one, as far as its first fact shows.
+func (r Recording) Check() error {
+	if r.whole {
+		return nil
+	}
+	enough := errors.New("enough is read")
+	err := r.Each(nil)(func(signal.Workload, *signal.Facts) error { return enough })
+	if errors.Is(err, enough) {
+		return nil
+	}
+	return err
+}
+
 // Text reads CSV or JSON lines.
 func Text(in io.Reader) Each {
 	buffered := bufio.NewReaderSize(in, 1<<16)

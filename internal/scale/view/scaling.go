@@ -84,6 +84,8 @@ type ScaleupRow struct {
 	Reason    string          `json:"reason"`
 	Waterfall chart.Waterfall `json:"waterfall"`
 	Running   bool            `json:"running"`
+	// GivenUp says that it ended before a pod was ready: what it took says nothing.
+	GivenUp bool `json:"givenUp,omitempty"`
 }
 
 // HoursRow is a workload that office hours are kept for.
@@ -305,7 +307,7 @@ func (a *Advice) Sentence(to time.Time) string {
 // recordRow is a scale-up of the timeline.
 func recordRow(i int, r timeline.Record) ScaleupRow {
 	row := ScaleupRow{At: r.Time, Name: r.Object.Namespace + "/" + r.Object.Name, Change: r.From + " → " + r.To, Reason: sentence(r.Reason)}
-	row.Waterfall = draw.Waterfall(fmt.Sprintf("w%d", i), r.Stages)
+	row.Waterfall, row.GivenUp = draw.Waterfall(fmt.Sprintf("w%d", i), r.Stages), !draw.Ready(r.Stages)
 	return row
 }
 
@@ -323,10 +325,13 @@ func scaleups(f Facts) []ScaleupRow {
 	out := []ScaleupRow{}
 	for _, w := range f.Workloads {
 		for _, s := range w.Running {
-			if len(out) < mostScaleups/2 {
-				out = append(out, runningRow(len(out), w, s))
-			}
+			out = append(out, runningRow(len(out), w, s))
 		}
+	}
+	slices.SortFunc(out, func(a, b ScaleupRow) int { return cmp.Or(b.At.Compare(a.At), cmp.Compare(a.Name, b.Name)) })
+	out = out[:min(len(out), mostScaleups-1)] // one that is over is always among them
+	for i := range out {
+		out[i].Waterfall.ID = fmt.Sprintf("n%d", i)
 	}
 	for _, r := range f.Recent {
 		if len(out) >= mostScaleups {

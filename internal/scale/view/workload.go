@@ -204,6 +204,13 @@ func demandLines(i int, w Workload, s span) chart.Lines {
 	l := s.lines(fmt.Sprintf("demand-%d", i), demandTitle(t), unitOf(t), nil)
 	l.Empty = "Its source has told no number yet."
 	l.Series = []chart.Series{{Name: "demand", Values: s.place(w.Past, func(p *Point) float64 { return p.value(t) }), Tone: chart.ToneB, Shape: chart.Area}}
+	if _, i := l.Series[0].Values.Last(); i < 0 {
+		l.Series = nil
+		if t.Error != "" {
+			l.Empty = "Its source cannot be read: " + t.Error + "."
+		}
+		return l
+	}
 	switch {
 	case t.Whole || t.Percent:
 		l.Limits = []chart.Limit{{Name: "target", Value: t.Target, Tone: chart.ToneSoft}}
@@ -296,7 +303,7 @@ func workloadStats(w Workload, p WorkloadPage) []chart.Stat {
 		out = append(out, chart.Stat{ID: "s-cpu", Title: "CPU used", Unit: chart.Ratio, Value: chart.Number(p.CPU.Part()), Note: p.CPU.Text()})
 	}
 	for _, s := range p.Scaleups {
-		if !s.Running {
+		if !s.Running && !s.GivenUp {
 			out = append(out, chart.Stat{ID: "s-last", Title: "Last scale-up", Unit: chart.Seconds, Value: chart.Number(s.Waterfall.Total().Seconds()), Note: s.Change})
 			break
 		}

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/escale-dev/escale/internal/scale/words"
 )
 
 const (
@@ -166,7 +168,7 @@ func stands(a Act, pods []Pod, over bool, now time.Time) string {
 		parts = append(parts, fmt.Sprintf("%d not made", missing))
 	}
 	if over && now.Sub(a.Acted) >= giveUp {
-		parts = append(parts, "not waited for longer than "+giveUp.String())
+		parts = append(parts, "not waited for longer than "+words.Span(giveUp))
 	}
 	return strings.Join(parts, "; ")
 }

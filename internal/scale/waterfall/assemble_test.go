@@ -134,7 +134,7 @@ func TestAssemble(t *testing.T) {
 		{
 			"given up", act(1, 2), []Pod{seen(330, 0, 341)}, 900321,
 			"signal 300, decision 20, placement 20, node 0",
-			"0 of 1 new pods answered; 1 starting; not waited for longer than 15m0s", true, 0,
+			"0 of 1 new pods answered; 1 starting; not waited for longer than 15 min", true, 0,
 		},
 		{
 			"demand not known", Act{Workload: storefront, From: 0, To: 1, Decided: ms(301), Acted: ms(321)}, []Pod{whole}, 1000,

@@ -167,12 +167,12 @@ func TestEndsWithoutAnAnswer(t *testing.T) {
 			w.signals.PodReached("10.0.0.1:8080", signal.PodRouted, time.Now())
 			w.after(answerWait)
 		}},
-		{"no node in all the time", "1 without a node: the scheduler says 0/3 nodes are available: 3 Insufficient cpu; not waited for longer than 15m0s", func(w world) {
+		{"no node in all the time", "1 without a node: the scheduler says 0/3 nodes are available: 3 Insufficient cpu; not waited for longer than 15 min", func(w world) {
 			w.podAdded(pod(1))
 			w.podChanged(pod(1, "unplaced"))
 			w.after(giveUp)
 		}},
-		{"no pod was made", "1 not made; not waited for longer than 15m0s", func(w world) { w.after(giveUp) }},
+		{"no pod was made", "1 not made; not waited for longer than 15 min", func(w world) { w.after(giveUp) }},
 		{"deleted", "1 removed before", func(w world) { w.grow(1); w.podDeleted(pod(1)) }},
 		{"scaled in before pods came", "0 of 0 new pods answered", func(w world) { w.ScaledIn(storefront) }},
 		{"the platform stopped", "1 ready, not yet routed; the platform stopped before it was over", func(w world) { w.grow(1); w.stop() }},

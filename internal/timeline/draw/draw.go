@@ -3,6 +3,7 @@
 package draw
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -62,5 +63,13 @@ func Waterfall(id string, stages []timeline.Stage) chart.Waterfall {
 	if n := len(stages); n > 0 && stages[n-1].Name != FirstAnswer {
 		w.Title = "until " + stages[n-1].Name
 	}
+	if !Ready(stages) {
+		w.Title += ", then given up: no pod became ready"
+	}
 	return w
+}
+
+// Ready says that a scale-up that is over came as far as a pod that was ready. One that did not is no fast one.
+func Ready(stages []timeline.Stage) bool {
+	return slices.ContainsFunc(stages, func(s timeline.Stage) bool { return s.Name == "ready" || s.Name == FirstAnswer })
 }

@@ -33,7 +33,7 @@ func TestMarks(t *testing.T) {
 
 func TestWaterfall(t *testing.T) {
 	w := Waterfall("w", []timeline.Stage{{Name: "signal", Duration: time.Second}, {Name: "start", Duration: 2 * time.Second}})
-	if w.Title != "until start" || w.Own() != 2*time.Second || w.Total() != 3*time.Second {
+	if w.Title != "until start, then given up: no pod became ready" || w.Own() != 2*time.Second || w.Total() != 3*time.Second {
 		t.Errorf("an unfinished scale-up is %q, %s of %s its own", w.Title, w.Own(), w.Total())
 	}
 	if w = Waterfall("w", []timeline.Stage{{Name: FirstAnswer}}); w.Title != "until the first answer" {

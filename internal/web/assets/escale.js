@@ -269,7 +269,9 @@ function drawCrossOn(c, at) {
   const { low, high } = c.area.dataset;
   const dots = c.area.querySelectorAll(".dot");
   let base = 0;
-  valuesAt(c, i).forEach(({ value }, n) => {
+  const values = [...valuesAt(c, i).entries()];
+  if (stacked) values.reverse(); // the last series is at the bottom
+  values.forEach(([n, { value }]) => {
     if (!dots[n]) return;
     if (value === null) return dots[n].removeAttribute("cx");
     const y = stacked ? base += value : value;

@@ -24,7 +24,7 @@ type Lines struct {
 	Live bool `json:"-"`
 	// Series are drawn in their order, the first one at the back.
 	Series []Series `json:"series"`
-	// Stacked puts each series on top of those before it.
+	// Stacked puts each series on top of those after it: the last, such as errors, are seen at the bottom however small.
 	Stacked bool `json:"stacked,omitempty"`
 	// Bands are drawn behind the series.
 	Bands []Band `json:"bands,omitempty"`
@@ -167,7 +167,7 @@ func (l Lines) age() time.Duration {
 func (l Lines) stack() []Values {
 	out := make([]Values, len(l.Series))
 	base := make(Values, l.count())
-	for i, s := range l.Series {
+	for i, s := range slices.Backward(l.Series) {
 		out[i] = s.Values
 		if !l.Stacked {
 			continue
@@ -258,7 +258,7 @@ func (l Lines) head(m *markup) {
 		m.text(string(l.Unit))
 		m.add("</span>")
 	}
-	if age := l.age(); age > 0 {
+	if age := l.age(); age > 0 && l.newest() >= 0 {
 		l.old(m, Seconds.Text(age.Seconds()))
 	}
 	m.add("</figcaption>")
@@ -375,8 +375,8 @@ func (l Lines) shapes(m *markup, a axis, stacked []Values) {
 		m.attr("data-v", joined(s.Values))
 		m.add(">")
 		var below Values
-		if l.Stacked && i > 0 {
-			below = stacked[i-1]
+		if l.Stacked && i+1 < len(stacked) {
+			below = stacked[i+1]
 		}
 		if s.Shape.has("area") || l.Stacked {
 			m.add(`<path class="fill" d="`, p.between(below, stacked[i], s.Shape.has("step")), `"/>`)

@@ -124,6 +124,9 @@ func digits(v float64) string {
 	if strings.Contains(s, ".") {
 		s = strings.TrimRight(strings.TrimRight(s, "0"), ".")
 	}
+	if size > 0 && suffix == "" && (s == "-0" || s == "0") {
+		return "<0.001"
+	}
 	if s == "-0" || s == "0" {
 		return "0" + suffix
 	}
