@@ -44,3 +44,15 @@ func TestExcess(t *testing.T) {
 		t.Errorf("nothing read: %v", got)
 	}
 }
+
+func TestReasonNamesTheTrigger(t *testing.T) {
+	for want, m := range map[string]Metric{
+		`trigger "working-hours"`: {Name: "s0-cron", Trigger: "working-hours", Type: "cron"},
+		`trigger "cron"`:          {Name: "s0-cron", Type: "cron"},
+		`"s0-cron"`:               {Name: "s0-cron"},
+	} {
+		if got := m.source(); got != want {
+			t.Errorf("%+v is called %s, want %s", m, got, want)
+		}
+	}
+}

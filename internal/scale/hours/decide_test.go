@@ -81,7 +81,7 @@ func TestDecide(t *testing.T) {
 		{name: "in its downscale period", own: map[string]string{"downscaler/downscale-period": "Mon-Sun 19:30-20:30 UTC", "downscaler/uptime": "always"},
 			at: "monday night", replicas: 5, want: "down to 0", why: "downscale-period", ends: "2026-03-02T20:30:00Z"},
 		{name: "new ones stay up a while", own: map[string]string{"downscaler/uptime": working}, at: "saturday", replicas: 5, age: 10 * time.Minute,
-			want: "leave", why: "it is new and stays up for its grace period of 15 min", ends: "2026-03-09T08:00:00Z"},
+			want: "leave", why: "it is new and stays up for its grace period of 15 min", ends: "2026-03-07T12:05:00Z"},
 		{name: "without grace", own: map[string]string{"downscaler/uptime": working, "downscaler/grace-period": "0"}, at: "saturday", replicas: 5,
 			age: time.Second, want: "down to 0", why: "outside", ends: "2026-03-09T08:00:00Z"},
 		{name: "the schedule was removed", at: "saturday", replicas: 0, original: &five, want: "up to 5", why: "no schedule"},
