@@ -1,8 +1,9 @@
 package traffic
 
 import (
-	"runtime/debug"
 	"time"
+
+	"github.com/escale-dev/escale/internal/engine/memory"
 )
 
 const (
@@ -29,5 +30,5 @@ func (b *burst) add(routes int) {
 		return
 	}
 	b.routes = 0
-	b.over = time.AfterFunc(burstOver, debug.FreeOSMemory)
+	b.over = time.AfterFunc(burstOver, memory.GiveBack)
 }

@@ -217,8 +217,11 @@ func text(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 
 // rawRule is what the raw path needs of a rule that it can serve.
 type rawRule struct {
-	changes map[*target]rawChange
+	changes map[*target]rawChange // of targets that have any
 }
+
+// unchanged is that of the many rules that send requests as they came.
+var unchanged = &rawRule{}
 
 type rawChange struct{ request, response *fastpath.HeaderChange }
 
@@ -236,27 +239,32 @@ func (l *lazyRawRule) of(r *rule) *rawRule {
 // newRawRule reads a rule. One that has anything but what is known here goes to the other path, so that what rules
 // learn later is right before it is fast.
 func newRawRule(r *rule) *rawRule {
-	rest := *r
-	rest.route, rest.series, rest.raw, rest.totalWeight, rest.targets = "", nil, nil, 0, nil
-	rest.timeout, rest.backendTimeout = 0, 0
-	rest.request.headers, rest.response = headerChange{}, headerChange{}
-	if !reflect.ValueOf(rest).IsZero() || r.totalWeight == 0 {
+	if !r.onlyHeaders() || r.totalWeight == 0 {
 		return nil
 	}
-	raw := &rawRule{changes: map[*target]rawChange{}}
+	changes := map[*target]rawChange{}
 	for i := range r.targets {
 		t := &r.targets[i]
-		rest := *t
-		rest.weight, rest.backend, rest.series = 0, nil, nil
-		rest.request.headers, rest.response = headerChange{}, headerChange{}
 		request, ok := rawHeaders(&r.request.headers, &t.request.headers)
 		response, okToo := rawHeaders(&t.response, &r.response)
-		if !reflect.ValueOf(rest).IsZero() || !ok || !okToo {
+		if !t.onlyHeaders() || !ok || !okToo {
 			return nil
 		}
-		raw.changes[t] = rawChange{request, response}
+		if request != nil || response != nil {
+			changes[t] = rawChange{request, response}
+		}
 	}
-	return raw
+	if len(changes) == 0 {
+		return unchanged
+	}
+	return &rawRule{changes}
+}
+
+// onlyHeaders says that an action does nothing but change header fields.
+func (a *action) onlyHeaders() bool {
+	rest := *a
+	rest.request.headers, rest.response = headerChange{}, headerChange{}
+	return a == plain || reflect.ValueOf(rest).IsZero()
 }
 
 // rawHeaders makes one change of two that follow each other. It returns false for fields that frame or address a

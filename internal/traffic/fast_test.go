@@ -271,8 +271,10 @@ func TestRawPathIsTaken(t *testing.T) {
 }
 
 func TestRulesTheRawPathDoesNotServe(t *testing.T) {
-	plain := func() *rule { return &rule{route: "a/b", totalWeight: 1, targets: []target{{weight: 1}}} }
-	if newRawRule(plain()) == nil {
+	fresh := func() *rule {
+		return &rule{route: "a/b", totalWeight: 1, targets: []target{{weight: 1, action: &action{}}}, action: &action{}}
+	}
+	if newRawRule(fresh()) == nil {
 		t.Fatal("a plain rule is not served")
 	}
 	for name, change := range map[string]func(*rule){
@@ -285,7 +287,7 @@ func TestRulesTheRawPathDoesNotServe(t *testing.T) {
 		"sets the host":    func(r *rule) { r.request.headers.set = []pair{{"Host", "h"}} },
 		"drops the length": func(r *rule) { r.response.remove = []string{"Content-Length"} },
 	} {
-		r := plain()
+		r := fresh()
 		if change(r); newRawRule(r) != nil {
 			t.Errorf("a rule that %s is served", name)
 		}

@@ -212,7 +212,7 @@ func BenchmarkLookup(b *testing.B) {
 		hosts[i] = "h" + strings.Repeat("x", i%7) + string(rune('a'+i%26)) + strings.Repeat("y", i/26) + ".test"
 		plan := &routePlan{}
 		for _, path := range []string{"", "/api", "/api/v1", "/" + strings.Repeat("p", 1000)} {
-			plan.entries = append(plan.entries, &entry{kind: prefixPath, path: path, rank: rank{age: &plan.age}, rule: &rule{}})
+			plan.entries = append(plan.entries, &entry{conditions: unconditional, kind: prefixPath, path: path, rank: rank{age: &plan.age}, rule: &rule{}})
 		}
 		index.set(hosts[i], newPathIndex([]*routePlan{plan}))
 	}

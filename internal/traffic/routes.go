@@ -19,6 +19,17 @@ type routePlan struct {
 	rules      int // how many the route has
 	entries    []*entry
 	stream     *streamRule // of a TLSRoute
+	// faults are shared by all plans that have none: see flawless.
+	*faults
+
+	// services are those the route refers to; series and backends what it uses.
+	services []types.NamespacedName
+	series   []*series
+	backends []*backendRef
+}
+
+// faults are what is wrong with few routes.
+type faults struct {
 	// dropped and failing are rules that are not served as written, each with the fields that are the reason. Requests
 	// to a failing one are answered 500; a dropped one is as if it were not there.
 	dropped, failing []string
@@ -26,12 +37,10 @@ type routePlan struct {
 	ignored []string
 	// unresolved is the reason of the first backend that cannot be used, and every message.
 	unresolved verdict
-
-	// services are those the route refers to; series and backends what it uses.
-	services []types.NamespacedName
-	series   []*series
-	backends []*backendRef
 }
+
+// flawless is the faults of most routes. It does not change.
+var flawless = &faults{}
 
 // asksHeaders says that some match looks at header fields.
 func (r *routePlan) asksHeaders() bool {
@@ -40,27 +49,19 @@ func (r *routePlan) asksHeaders() bool {
 
 // routeState is what became of a route: which parents it has and where it is attached. It does not change.
 type routeState struct {
-	parents []routeParentState
-	// gateways are those of its parents, and plans what it is to each.
-	gateways []*gatewayPlan
-	plans    []*routePlan
+	parents  []routeParentState
 	bindings []binding
-	places   []placedPlan
 	policies []policyUse
 	// crossed says that a listener refused it because of a route of another kind.
 	crossed bool
 }
 
-// routeParentState is a parent of a route; refused is why it is not attached there.
+// routeParentState is a parent of a route, and what the route is to it; refused is why it is not attached there.
 type routeParentState struct {
 	ref     gatewayv1.ParentReference
+	gateway *gatewayPlan
 	plan    *routePlan
 	refused verdict
-}
-
-type placedPlan struct {
-	place place
-	plan  *routePlan
 }
 
 // statuses are this controller's entries of the route's status.parents.
@@ -76,8 +77,8 @@ func (r *routeState) statuses() []gatewayv1.RouteParentStatus {
 
 // refersTo says whether a rule names one of the Services.
 func (r *routeState) refersTo(services map[types.NamespacedName]bool) bool {
-	for _, p := range r.plans {
-		for _, name := range p.services {
+	for i := range r.parents {
+		for _, name := range r.parents[i].plan.services {
 			if services[name] {
 				return true
 			}
@@ -101,7 +102,7 @@ type place struct {
 
 // addRoute attaches a route to the listeners its parents name.
 func (c *compiler) addRoute(object *routeObject) *routeState {
-	s := &routeState{}
+	s := &routeState{parents: make([]routeParentState, 0, len(object.common.ParentRefs))}
 	for _, ref := range object.common.ParentRefs {
 		p := c.parent(object, ref)
 		if p == nil {
@@ -111,10 +112,11 @@ func (c *compiler) addRoute(object *routeObject) *routeState {
 		s.policies = append(s.policies, c.policies.usedBy(object, p.gateway)...)
 		bindings, refused := c.bind(p, ref, object, s)
 		for _, b := range bindings {
-			c.attachTo(s, plan, b, object.kind)
+			b.plan = plan
+			c.attachTo(s, b, object.kind)
 		}
 		c.touched.gateways[p.gateway] = true
-		s.parents = append(s.parents, routeParentState{ref: ref, plan: plan, refused: refused})
+		s.parents = append(s.parents, routeParentState{ref: ref, gateway: p.gateway, plan: plan, refused: refused})
 	}
 	for _, use := range s.policies {
 		c.touched.policies[use.policy] = true
@@ -126,39 +128,33 @@ func (c *compiler) addRoute(object *routeObject) *routeState {
 
 // planFor is what a route is to a Gateway: the same as to another one with the same client certificate.
 func (c *compiler) planFor(s *routeState, object *routeObject, g *gatewayPlan) *routePlan {
-	for i, other := range s.gateways {
-		if other == g {
-			return s.plans[i]
+	for i := range s.parents {
+		if p := &s.parents[i]; p.gateway == g || p.gateway.client == g.client {
+			return p.plan
 		}
 	}
-	var plan *routePlan
-	for i, other := range s.gateways {
-		if other.client == g.client {
-			plan = s.plans[i]
-		}
-	}
-	if plan == nil {
-		plan = c.route(object, g)
-	}
-	s.gateways, s.plans = append(s.gateways, g), append(s.plans, plan)
-	return plan
+	return c.route(object, g)
 }
 
-func (c *compiler) attachTo(s *routeState, plan *routePlan, b binding, kind string) {
-	b.counted = !plan.invalid()
+// attachTo notes that a listener takes the route. Where an earlier parent has a place already, that one's plan counts.
+func (c *compiler) attachTo(s *routeState, b binding, kind string) {
+	b.counted = !b.plan.invalid()
 	b.listener.attach(kind, b)
-	s.bindings = append(s.bindings, b)
-	for _, table := range b.listener.tables {
-		for _, host := range b.hosts {
-			at := place{table, host}
-			if slices.ContainsFunc(s.places, func(p placedPlan) bool { return p.place == at }) {
-				continue
-			}
-			s.places = append(s.places, placedPlan{at, plan})
-			change := c.touchPlace(at)
-			change.added = append(change.added, plan)
+	for at := range b.places {
+		if s.has(at) {
+			continue
 		}
+		change := c.touchPlace(at)
+		change.added = append(change.added, b.plan)
 	}
+	s.bindings = append(s.bindings, b)
+}
+
+// has says whether the route is at a place.
+func (r *routeState) has(at place) bool {
+	return slices.ContainsFunc(r.bindings, func(b binding) bool {
+		return slices.Contains(b.listener.tables, at.table) && slices.Contains(b.hosts, at.host)
+	})
 }
 
 func (c *compiler) touchPlace(p place) *placeChange {
@@ -175,20 +171,18 @@ func (c *compiler) touchPlace(p place) *placeChange {
 func (c *compiler) removeRoute(ref objectRef, r *routeState) {
 	delete(c.routes, ref)
 	c.touched.routes[ref] = nil
-	for i, p := range r.plans {
-		if !slices.Contains(r.plans[:i], p) {
-			c.touched.released = append(c.touched.released, p)
+	for i, p := range r.parents {
+		if !slices.ContainsFunc(r.parents[:i], func(other routeParentState) bool { return other.plan == p.plan }) {
+			c.touched.released = append(c.touched.released, p.plan)
 		}
+		c.touched.gateways[p.gateway] = true
 	}
 	for _, b := range r.bindings {
 		b.listener.detach(ref.kind, b)
-	}
-	for _, at := range r.places {
-		change := c.touchPlace(at.place)
-		change.removed = append(change.removed, at.plan)
-	}
-	for _, g := range r.gateways {
-		c.touched.gateways[g] = true
+		for at := range b.places {
+			change := c.touchPlace(at)
+			change.removed = append(change.removed, b.plan)
+		}
 	}
 	for _, use := range r.policies {
 		use.policy.release(use.gateway)
@@ -226,7 +220,19 @@ func (c *compiler) parent(r *routeObject, ref gatewayv1.ParentReference) *routeP
 type binding struct {
 	listener *listenerPlan
 	hosts    []string
+	plan     *routePlan
 	counted  bool // among the listener's attached routes
+}
+
+// places yields the host names of each of the listener's tables.
+func (b *binding) places(yield func(place) bool) {
+	for _, table := range b.listener.tables {
+		for _, host := range b.hosts {
+			if !yield(place{table, host}) {
+				return
+			}
+		}
+	}
 }
 
 // bind finds the listeners a parent reference attaches a route to. The verdict is of the listener that came closest.
@@ -406,6 +412,7 @@ func (c *compiler) route(object *routeObject, g *gatewayPlan) *routePlan {
 	name := nameOf(object).String()
 	r := &routePlan{
 		age: age{object.CreationTimestamp.Time, name}, generation: object.Generation, rules: len(object.rules) + len(object.streams),
+		faults: &faults{},
 	}
 	if s := object.common.UseDefaultGateways; s != "" && s != gatewayv1.GatewayDefaultScopeNone {
 		r.ignored = append(r.ignored, "spec.useDefaultGateways")
@@ -413,13 +420,20 @@ func (c *compiler) route(object *routeObject, g *gatewayPlan) *routePlan {
 	b := &ruleBuilder{compiler: c, object: object, gateway: g, plan: r}
 	if object.kind == kindTLSRoute {
 		b.streamRules()
-		return r
 	}
 	for i := range object.rules {
 		b.httpRule(i, &object.rules[i])
 	}
-	r.entries = slices.Clip(r.entries)
+	r.trim()
 	return r
+}
+
+// trim lets go of what the finished plan has no need of.
+func (r *routePlan) trim() {
+	r.entries, r.series, r.backends = slices.Clip(r.entries), slices.Clip(r.series), slices.Clip(r.backends)
+	if f := r.faults; f.dropped == nil && f.failing == nil && f.ignored == nil && f.unresolved.ok() {
+		r.faults = flawless
+	}
 }
 
 // httpRule compiles a rule of a route and its matches.

@@ -31,7 +31,7 @@ func compileMatches(field string, matches []gatewayv1.HTTPRouteMatch) (entries [
 }
 
 func compileMatch(field string, m *gatewayv1.HTTPRouteMatch) (*entry, string) {
-	e := &entry{}
+	e := &entry{conditions: &conditions{}}
 	if bad := e.setPath(field+".path", m.Path); bad != "" {
 		return nil, bad
 	}
@@ -53,6 +53,9 @@ func compileMatch(field string, m *gatewayv1.HTTPRouteMatch) (*entry, string) {
 			return nil, bad
 		}
 		e.query = append(e.query, one)
+	}
+	if e.pattern == nil && e.method == "" && e.headers == nil && e.query == nil {
+		e.conditions = unconditional
 	}
 	return e, ""
 }
@@ -136,7 +139,7 @@ func (b *ruleBuilder) series(backend string) *series {
 // rule compiles what happens to requests that match. Its backends that cannot be used keep their share of the requests,
 // which is answered 500.
 func (b *ruleBuilder) rule(field string, spec *gatewayv1.HTTPRouteRule) *rule {
-	r := &rule{route: b.plan.age.route, series: b.series(""), raw: &lazyRawRule{}}
+	r := &rule{route: b.plan.age.route, series: b.series(""), action: &action{}}
 	set, bad := compileFilters(field+".filters", spec.Filters)
 	if bad == "" {
 		bad = prefixNeeded(field, set, spec.Matches)
@@ -157,6 +160,7 @@ func (b *ruleBuilder) rule(field string, spec *gatewayv1.HTTPRouteRule) *rule {
 		r.targets = append(r.targets, t)
 		r.totalWeight += t.weight
 	}
+	r.action = r.orPlain()
 	return r
 }
 
@@ -196,7 +200,7 @@ func (r *rule) setTimeouts(field string, t *gatewayv1.HTTPRouteTimeouts) string 
 
 // target resolves a backend reference.
 func (b *ruleBuilder) target(field string, ref *gatewayv1.HTTPBackendRef) target {
-	t := target{weight: 1}
+	t := target{weight: 1, action: &action{}}
 	if ref.Weight != nil {
 		t.weight = int64(*ref.Weight)
 	}
@@ -212,12 +216,13 @@ func (b *ruleBuilder) target(field string, ref *gatewayv1.HTTPBackendRef) target
 	}
 	name := key.String()
 	t.series = b.series(name)
-	if !v.ok() {
+	if v.ok() {
+		t.backend, t.fail = b.reach(field, name, key)
+	} else {
 		b.plan.unresolve(v)
 		t.fail = v.message
-		return t
 	}
-	t.backend, t.fail = b.reach(field, name, key)
+	t.action = t.orPlain()
 	return t
 }
 

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -165,15 +166,27 @@ func newPathMaps(entries []*entry) *pathMaps {
 
 // entry is one match of one rule.
 type entry struct {
-	kind    pathKind
-	path    string         // without the trailing slash where it is a prefix
-	pattern *regexp.Regexp // that of path, if it is one
+	kind pathKind
+	path string // without the trailing slash where it is a prefix
+	rank rank
+	rule *rule
+	// conditions are shared by all entries that have none: see unconditional.
+	*conditions
+}
+
+// conditions are what few entries ask for. They do not change.
+type conditions struct {
+	pattern *regexp.Regexp // that of the path, if it is one
 	method  string         // empty matches any
 	headers []match        // names in canonical form
 	query   []match
-	rank    rank
-	rule    *rule
 }
+
+// unconditional and plain stand for the many entries and rules that have nothing but a path and backends.
+var (
+	unconditional = &conditions{}
+	plain         = &action{}
+)
 
 // pathKind is how a path is matched, in order of precedence.
 type pathKind int8
@@ -228,33 +241,45 @@ func (a *age) compare(b *age) int {
 
 // rule is what happens to a request that matches.
 type rule struct {
-	route string // "namespace/name"
-	// fail is why every request is answered 500; empty when the rule can be served.
-	fail           string
-	redirect       *redirect
-	cors           *cors
-	retry          *retryPolicy
-	request        filters
-	response       headerChange
-	mirrors        []mirror
+	route          string // "namespace/name"
 	targets        []target
 	totalWeight    int64
 	series         *series // counts answers that the gateway gives itself
 	timeout        time.Duration
 	backendTimeout time.Duration
-	raw            *lazyRawRule
+	raw            lazyRawRule
+	// action is shared by all that have none: see plain.
+	*action
+}
+
+// action is what few rules and targets do beyond sending requests on. It does not change. A target has no redirect, CORS
+// or retries of its own.
+type action struct {
+	// fail is why every request is answered 500; empty when the rule or target can be served.
+	fail     string
+	redirect *redirect
+	cors     *cors
+	retry    *retryPolicy
+	request  filters
+	response headerChange
+	mirrors  []mirror
+}
+
+// orPlain is the action, or the one that all have who have none.
+func (a *action) orPlain() *action {
+	if reflect.ValueOf(*a).IsZero() {
+		return plain
+	}
+	return a
 }
 
 // target is one backend of a rule, with its share of the requests.
 type target struct {
-	weight int64
-	// fail is why this share is answered 500; empty when the backend can be reached.
-	fail     string
-	backend  *backendRef
-	series   *series
-	request  filters
-	response headerChange
-	mirrors  []mirror
+	weight  int64
+	backend *backendRef // nil if it fails
+	series  *series
+	// action is shared by all that have none: see plain.
+	*action
 }
 
 // filters change a request before it is sent.

@@ -28,11 +28,15 @@ func Limit() {
 		debug.SetGCPercent(gcPercent)
 	}
 	for _, after := range settled {
-		time.AfterFunc(after, func() {
-			debug.FreeOSMemory()
-			dropProgramPages()
-		})
+		time.AfterFunc(after, GiveBack)
 	}
+}
+
+// GiveBack collects garbage and returns to the machine what a burst of work needed: the heap that is free, and the pages
+// of the program that it touched. It stops nothing, but costs a collection, so it is for when a burst is over.
+func GiveBack() {
+	debug.FreeOSMemory()
+	dropProgramPages()
 }
 
 // dropProgramPages takes the pages of the program file out of this process's memory. They stay in the machine's page
