@@ -109,6 +109,7 @@ func up(ctx context.Context, o upOptions, version string, files []string, stdout
 	}
 	memory.Limit()
 	priority.Set(priority.Platform)
+	priority.Patient()
 	progress := NewProgress(out)
 	defer progress.Close()
 	foreground := foreground{options: o, files: files, progress: progress, stdout: stdout}
@@ -162,6 +163,7 @@ func NodeRunCommand() *cobra.Command {
 			}
 			memory.Limit()
 			priority.Set(priority.Node)
+			priority.Patient()
 			return node.Run(c.Context(), cfg)
 		},
 	}

@@ -36,6 +36,26 @@ func TestSetReachesAllThreadsAndChildren(t *testing.T) {
 	}
 }
 
+func TestPatientReachesAllThreads(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("takes a right of root's")
+	}
+	Patient()
+	threads, err := os.ReadDir("/proc/self/task")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, thread := range threads {
+		b, err := os.ReadFile("/proc/" + thread.Name() + "/timerslack_ns")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.TrimSpace(string(b)); got != "5000000" {
+			t.Errorf("timers of thread %s come up to %s ns late, want 5000000", thread.Name(), got)
+		}
+	}
+}
+
 func nice(t *testing.T, path string) string {
 	t.Helper()
 	b, err := os.ReadFile(path)

@@ -18,6 +18,8 @@ import (
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 	remote "k8s.io/cri-client/pkg"
 	utilexec "k8s.io/utils/exec"
+
+	"github.com/escale-dev/escale/internal/engine/priority"
 )
 
 func TestStartSaysWhyAProgramCannotRun(t *testing.T) {
@@ -504,6 +506,14 @@ func TestMuchOutputArrivesComplete(t *testing.T) {
 	}
 	if got := b.output(shell("head -c 100000 /dev/zero | tr '\\0' x")); len(got) != 100_001 {
 		t.Errorf("got %d bytes of one long line", len(got))
+	}
+}
+
+func TestProgramsHaveExactTimers(t *testing.T) {
+	b := newBench(t)
+	priority.Patient() // as a node is
+	if got := b.output(shell("cat /proc/self/timerslack_ns")); strings.TrimSpace(got) != "50000" {
+		t.Errorf("timers come up to %s ns late, want the kernel's 50000", got)
 	}
 }
 
