@@ -1,7 +1,7 @@
 // Command scaleup measures how long a peak waits: the load on the example shop's storefront rises fivefold within a
 // second, and the time counts from the first excess request to the first answer of a new pod.
 //
-//	go run ./test/bench/scaleup [-rounds 20] [-base 30] [-factor 5]
+//	go run ./test/bench/scaleup [-rounds 20] [-base 28] [-factor 5]
 //
 // It starts a platform with the shop in a temporary data directory and a private network, scales the
 // storefront by the requests per second that the gateway sees (15 for each pod, 2 to 12 pods), and sends requests at a
@@ -40,7 +40,7 @@ type options struct {
 func main() {
 	var o options
 	flag.IntVar(&o.rounds, "rounds", 20, "how often the load rises")
-	flag.IntVar(&o.base, "base", 30, "requests per second before the rise")
+	flag.IntVar(&o.base, "base", 28, "requests per second before the rise")
 	flag.IntVar(&o.factor, "factor", 5, "how many times as much after it")
 	flag.DurationVar(&o.keep, "timeout", 45*time.Second, "how long a round waits for an answer of a new pod")
 	flag.Parse()
